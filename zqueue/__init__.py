@@ -1,0 +1,51 @@
+"""zqueue: a distributed worker pool on ZeroMQ, with no service to install."""
+
+from .app import App, BatchTask, Task
+from .core.memory_queue import MemoryQueue
+from .errors import (
+    BodyError,
+    BodyTooLarge,
+    BrokerLost,
+    Closed,
+    ConfigError,
+    InvalidName,
+    LoadError,
+    PartialFailure,
+    QueueFull,
+    Refused,
+    RemoteError,
+    ResultLost,
+    TaskTimeout,
+    TimedOut,
+    UnknownTask,
+    WorkerLost,
+    ZQueueError,
+)
+from .producer import Producer
+from .version import __version__
+
+__all__ = [
+    "App",
+    "BatchTask",
+    "BodyError",
+    "BodyTooLarge",
+    "BrokerLost",
+    "Closed",
+    "ConfigError",
+    "InvalidName",
+    "LoadError",
+    "MemoryQueue",
+    "PartialFailure",
+    "Producer",
+    "QueueFull",
+    "Refused",
+    "RemoteError",
+    "ResultLost",
+    "Task",
+    "TaskTimeout",
+    "TimedOut",
+    "UnknownTask",
+    "WorkerLost",
+    "ZQueueError",
+    "__version__",
+]

@@ -1,0 +1,306 @@
+"""The broker process: sockets in front of the broker's machine.
+
+One loop, one thread. Each turn: wait until somebody speaks or a deadline comes, take a bounded
+number of messages, let the machine decide, send what it says. No send ever blocks: what a
+peer's pipe has no room for waits in that peer's outbox, and a peer whose outbox overflows is
+treated as gone.
+
+Drain order: stop intake (publishers are told to come back), go on handing out until nothing is
+ready or leased or the deadline is over, send what is due, close.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import os
+import random
+import resource
+import signal
+import socket as stdlib_socket
+from collections import deque
+from time import monotonic
+from typing import Any
+
+import zmq
+
+from .config import Address, BrokerConfig, check_bind
+from .errors import ConfigError
+from .net.collector import tame_collector, watch_collector
+from .net.device import Egress, Ingress
+from .net.signals import Signals
+from .net.sockets import bind, hold_ipc_path, make_socket, receive
+from .protocol.broker import BrokerProtocol, Limits
+from .protocol.codec import FRAME_BYTES_MAX
+from .protocol.intake import Ingest
+from .version import __version__
+
+logger = logging.getLogger(__name__)
+
+TURN_MESSAGES = 256
+"""Messages received before what they caused is sent. Bounds the wait of the first of them."""
+
+FRAMES_MAX = 160
+"""Frames in one message from a peer: a settlement of 128 runs has 130."""
+
+OUTBOX_BYTES_MAX = 64 << 20
+"""What may wait for one peer whose pipe is full, bytes."""
+
+STUCK_RETRY_S = 0.005
+"""How soon a full pipe is tried again. (A ROUTER cannot be polled for one peer's room.)"""
+
+DEADLINE_HIT = 5
+
+
+class Outboxes:
+    """Sends to peers, and keeps in order what their pipes have no room for yet."""
+
+    def __init__(self, router: zmq.Socket[bytes]) -> None:
+        self._router = router
+        self._waiting: dict[bytes, deque[list[bytes]]] = {}
+        self._bytes: dict[bytes, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def send(self, peer: bytes, frames: list[bytes]) -> bool:
+        """Send, now or when there is room. False: the peer is gone, or hopelessly behind."""
+        waiting = self._waiting.get(peer)
+        if waiting is None:
+            try:
+                self._router.send_multipart([peer, *frames], zmq.NOBLOCK)
+                return True
+            except zmq.Again:
+                waiting = self._waiting[peer] = deque()
+                self._bytes[peer] = 0
+            except zmq.ZMQError as error:
+                if error.errno != zmq.EHOSTUNREACH:
+                    raise
+                return False
+        self._bytes[peer] += sum(map(len, frames))
+        waiting.append(frames)
+        if self._bytes[peer] > OUTBOX_BYTES_MAX:
+            self._forget(peer)
+            return False
+        return True
+
+    def retry(self) -> list[tuple[bytes, list[bytes]]]:
+        """Try what waits. Returns the messages whose peers are gone."""
+        gone: list[tuple[bytes, list[bytes]]] = []
+        for peer in list(self._waiting):
+            waiting = self._waiting[peer]
+            try:
+                while waiting:
+                    self._router.send_multipart([peer, *waiting[0]], zmq.NOBLOCK)
+                    self._bytes[peer] -= sum(map(len, waiting.popleft()))
+            except zmq.Again:
+                continue
+            except zmq.ZMQError as error:
+                if error.errno != zmq.EHOSTUNREACH:
+                    raise
+                gone += [(peer, frames) for frames in waiting]
+            self._forget(peer)
+        return gone
+
+    def _forget(self, peer: bytes) -> None:
+        del self._waiting[peer], self._bytes[peer]
+
+
+class Broker:
+    """The sockets of one broker, and its loop."""
+
+    def __init__(self, config: BrokerConfig) -> None:
+        self._config = config
+        limits = Limits(
+            **{field.name: getattr(config, field.name)
+               for field in dataclasses.fields(Limits) if hasattr(config, field.name)}
+        )  # fmt: skip
+        self.protocol = BrokerProtocol(
+            os.urandom(8),
+            limits,
+            # Leases of another broker's lifetime must never match ours.
+            first_lease=random.getrandbits(32) << 24,
+            egress=frozenset(config.egress),
+        )
+        self._started = monotonic()
+        self.protocol.about = self._about
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._poller = zmq.Poller()
+        self._polled: dict[object, int] = {}
+        self._ingress: Ingress | None = None
+        self._egresses: list[Egress] = []
+        self._give_up_at: float | None = None
+
+    def open(self) -> str:
+        """Bind everything. Returns the URL of the leased lane."""
+        config, context = self._config, self._context
+        address = check_bind(Address.parse(config.bind), insecure=config.insecure)
+        self._router = make_socket(context, zmq.ROUTER, address, frame_bytes_max=FRAME_BYTES_MAX)
+        self._outboxes = Outboxes(self._router)
+        self.url = bind(self._router, address)
+        if config.ingest is not None:
+            address = check_bind(Address.parse(config.ingest), insecure=config.insecure)
+            self._ingress = Ingress(
+                context, address, self._ingest, frame_bytes_max=FRAME_BYTES_MAX
+            )
+            logger.info("plain lane in at %s", self._ingress.url)
+        for name, url in config.egress.items():
+            address = check_bind(Address.parse(url), insecure=config.insecure)
+            egress = Egress(
+                context,
+                address,
+                functools.partial(self.protocol.dispatch.take_egress, name),
+                frame_bytes_max=FRAME_BYTES_MAX,
+            )
+            self._egresses.append(egress)
+            logger.info("plain lane out of queue %r at %s", name, egress.url)
+        return self.url
+
+    def run(self, signals: Signals) -> int:
+        """Serve until a signal says to stop. Returns the exit code."""
+        self._poll(self._router, zmq.POLLIN)
+        self._poller.register(signals.fd, zmq.POLLIN)
+        while True:
+            events = self._poller.poll(self._wait_ms(monotonic()))
+            now = monotonic()
+            if any(source == signals.fd for source, _ in events):
+                signals.clear()
+            self._receive(now)
+            self.protocol.tick(now)
+            self._move_plain_lane()
+            self._send(now)
+            code = self._stop_code(signals, now)
+            if code is not None:
+                return code
+
+    def close(self) -> None:
+        """Say goodbye and close all sockets, giving what was just sent a moment to leave."""
+        self.protocol.say_goodbye()
+        for peer, frames in self.protocol.to_send():
+            self._outboxes.send(peer, frames)
+        for socket in [self._router, *(egress.socket for egress in self._egresses)]:
+            socket.close(1000)
+        if self._ingress is not None:
+            self._ingress.socket.close(0)
+        self._context.term()
+
+    # --- one turn ---
+
+    def _wait_ms(self, now: float) -> int | None:
+        deadlines = [self.protocol.next_deadline(), self._give_up_at]
+        if self._outboxes:
+            deadlines.append(now + STUCK_RETRY_S)
+        due = [deadline for deadline in deadlines if deadline is not None]
+        return max(0, int((min(due) - now) * 1000) + 1) if due else None
+
+    def _receive(self, now: float) -> None:
+        router, take = self._router, self.protocol.receive
+        for _ in range(TURN_MESSAGES):
+            frames = receive(router, FRAMES_MAX)
+            if frames is None:
+                return
+            take(frames[0], frames[1:], now)
+
+    def _send(self, now: float) -> None:
+        protocol, outboxes = self.protocol, self._outboxes
+        if outboxes:
+            for peer, frames in outboxes.retry():
+                protocol.unreachable(peer, frames, now)
+        # A lost peer's tasks go to others at once, hence again until nothing is left to say.
+        while messages := protocol.to_send():
+            for peer, frames in messages:
+                if not outboxes.send(peer, frames):
+                    protocol.unreachable(peer, frames, now)
+
+    def _ingest(self, frames: list[bytes]) -> bool:
+        return self.protocol.ingest(frames) is not Ingest.FULL
+
+    def _move_plain_lane(self) -> None:
+        ingress = self._ingress
+        if ingress is not None:
+            ingress.pump()
+            self._poll(ingress.socket, 0 if ingress.is_held else zmq.POLLIN)
+        for egress in self._egresses:
+            egress.pump()
+            self._poll(egress.socket, zmq.POLLOUT if egress.is_held else 0)
+
+    def _poll(self, socket: zmq.Socket[bytes], wanted: int) -> None:
+        if self._polled.get(socket, 0) != wanted:
+            self._polled[socket] = wanted
+            self._poller.register(socket, wanted)
+
+    def _stop_code(self, signals: Signals, now: float) -> int | None:
+        asked = signals.count(signal.SIGTERM, signal.SIGINT)
+        if not asked:
+            return None
+        if self._give_up_at is None:
+            self._give_up_at = now + self._config.drain_timeout_s
+            self.protocol.drain()
+            logger.info("draining, for up to %g s", self._config.drain_timeout_s)
+        if self.protocol.is_empty():
+            return 0
+        if asked > 1 or now >= self._give_up_at:
+            left = sum(queue.ready.tasks for queue in self.protocol.intake.queues.values())
+            logger.warning("stopping with %d tasks in memory queues: they are lost", left)
+            return DEADLINE_HIT
+        return None
+
+    def _about(self) -> dict[str, Any]:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "host": stdlib_socket.gethostname(),
+            "url": self.url,
+            "uptime_s": round(monotonic() - self._started, 3),
+            "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
+            "rss_bytes": _rss_bytes(),
+        }
+
+
+def run_broker(config: BrokerConfig) -> int:
+    """Run a broker in this process until it is told to stop. Returns the exit code.
+
+    Raises `ConfigError` (`net.sockets.AddressInUse` if an address is taken).
+    """
+    _raise_file_limit(2 * config.peers_max + 64)
+    stop = (signal.SIGTERM, signal.SIGINT)
+    with Signals(stop) as signals, hold_ipc_path(Address.parse(config.bind)):
+        broker = Broker(config)
+        try:
+            url = broker.open()
+        except BaseException:
+            broker._context.destroy(0)
+            raise
+        watch_collector(broker.protocol.pauses)
+        tame_collector()
+        if config.insecure:
+            logger.warning("running without authentication: anybody who reaches %s may send "
+                           "and take tasks", url)  # fmt: skip
+        logger.info("broker at %s (zqueue %s, pid %d)", url, __version__, os.getpid())
+        try:
+            return broker.run(signals)
+        finally:
+            broker.close()
+
+
+def _raise_file_limit(wanted: int) -> None:
+    """Room for every peer's descriptors. Raises `ConfigError` if there cannot be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            raise ConfigError(
+                f"{wanted} open files are needed and {hard} allowed: raise the limit "
+                f"(ulimit -n {wanted}) or lower --peers"
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _rss_bytes() -> int:
+    """Resident memory now; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0

@@ -1,0 +1,99 @@
+"""Leases: which worker holds which tasks, and which of them are still open.
+
+Theory of operation. One delivery is one lease: a list of batches that one worker holds. The
+worker settles tasks in runs ``(batch, first, count)``, in any order, each once. Open tasks are
+the bits of one integer a batch, so a run is checked and closed with two operations, and what
+is still open when the worker is lost falls out as runs again.
+
+A lease has no deadline of its own. It lives as long as its worker does, and the worker lives as
+long as it, or the supervisor that answers for it, is heard from (see `liveness`). Numbers are
+never reused, and a broker starts at a random number, so what a worker says about a lease that
+was taken from it, or that another broker gave, is recognised as stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+from .batch import Batch
+
+Holder = TypeVar("Holder")
+
+
+class Lease(Generic[Holder]):
+    """The tasks one worker holds by one delivery."""
+
+    __slots__ = ("_open", "batches", "holder", "number", "tasks")
+
+    def __init__(self, number: int, holder: Holder, batches: list[Batch]) -> None:
+        self.number = number
+        self.holder = holder
+        self.batches = batches
+        self.tasks = sum(batch.count for batch in batches)
+        self._open = [(1 << batch.count) - 1 for batch in batches]
+
+    def __repr__(self) -> str:
+        return f"<Lease {self.number}: {self.tasks} open in {len(self.batches)} batches>"
+
+    def close(self, batch: int, first: int, count: int) -> bool:
+        """Close a run of open tasks. False, and nothing changed, if any of them was not open."""
+        if not (0 <= batch < len(self.batches) and first >= 0 and count > 0):
+            return False
+        if first + count > self.batches[batch].count:
+            return False
+        run = ((1 << count) - 1) << first
+        if self._open[batch] & run != run:
+            return False
+        self._open[batch] ^= run
+        self.tasks -= count
+        return True
+
+    def is_closed(self, batch: int) -> bool:
+        """Whether nothing of a batch is open any more."""
+        return not self._open[batch]
+
+    def open_runs(self, batch: int) -> Iterator[tuple[int, int]]:
+        """The runs ``(first, count)`` of a batch that are still open, in order."""
+        left = self._open[batch]
+        position = 0
+        while left:
+            gap = (left & -left).bit_length() - 1
+            left >>= gap
+            position += gap
+            length = (~left & (left + 1)).bit_length() - 1
+            yield position, length
+            left >>= length
+            position += length
+
+
+class LeaseTable(Generic[Holder]):
+    """All leases, by number."""
+
+    __slots__ = ("_leases", "_next")
+
+    def __init__(self, first_number: int = 1) -> None:
+        self._next = first_number
+        self._leases: dict[int, Lease[Holder]] = {}
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    def __repr__(self) -> str:
+        return f"<LeaseTable {len(self)} leases>"
+
+    def open(self, holder: Holder, batches: list[Batch]) -> Lease[Holder]:
+        """Make a lease on these batches."""
+        lease = Lease(self._next, holder, batches)
+        self._next += 1
+        self._leases[lease.number] = lease
+        return lease
+
+    def find(self, number: int, holder: Holder) -> Lease[Holder] | None:
+        """The lease of that number if this holder has it; None if it is stale."""
+        lease = self._leases.get(number)
+        return lease if lease is not None and lease.holder is holder else None
+
+    def end(self, lease: Lease[Holder]) -> None:
+        """Forget a lease. What is open in it is the caller's to take back."""
+        del self._leases[lease.number]

@@ -1,0 +1,180 @@
+"""The ready queue: tasks that wait for a worker, in order, bounded by tasks and by bytes.
+
+Theory of operation. A queue answers for a task from the moment it takes it until the task is
+settled, so both bounds count what is ready *and* what is leased: leased tasks still occupy
+memory and may come back. New work is taken while there is room (high water is the bound, low
+water is 7/8 of it); what comes back from a lost worker goes to the front and is never refused.
+
+A batch that was in a worker when it died is a *suspect*: one of its tasks may be what killed
+the worker. Suspects are handed out one task at a time and alone, so that only the culprit
+collects further crashes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from .batch import Batch
+
+
+class Budget:
+    """Bytes that several queues may hold together."""
+
+    __slots__ = ("bytes", "bytes_max")
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
+        self.bytes = 0
+
+    def __repr__(self) -> str:
+        return f"<Budget {self.bytes} of {self.bytes_max} bytes>"
+
+
+class ReadyQueue:
+    """A named, bounded queue of batches. Not for threads: the broker's loop owns it."""
+
+    __slots__ = (
+        "_new",
+        "_returned",
+        "budget",
+        "bytes_max",
+        "leased_bytes",
+        "leased_tasks",
+        "name",
+        "ready_bytes",
+        "ready_tasks",
+        "tasks_max",
+    )
+
+    def __init__(self, name: str, *, tasks_max: int, bytes_max: int, budget: Budget) -> None:
+        self.name = name
+        self.budget = budget
+        self.tasks_max = tasks_max
+        self.bytes_max = bytes_max
+        self.ready_tasks = 0
+        self.ready_bytes = 0
+        self.leased_tasks = 0
+        self.leased_bytes = 0
+        self._new: deque[Batch] = deque()
+        self._returned: deque[Batch] = deque()
+
+    def __repr__(self) -> str:
+        return f"<ReadyQueue {self.name}: {self.ready_tasks} ready, {self.leased_tasks} leased>"
+
+    @property
+    def tasks(self) -> int:
+        """Tasks the queue answers for: ready and leased."""
+        return self.ready_tasks + self.leased_tasks
+
+    @property
+    def bytes(self) -> int:
+        """Bytes the queue answers for, overhead included."""
+        return self.ready_bytes + self.leased_bytes
+
+    def is_full(self) -> bool:
+        """At or above high water: new work should wait."""
+        return (
+            self.tasks >= self.tasks_max
+            or self.bytes >= self.bytes_max
+            or self.budget.bytes >= self.budget.bytes_max
+        )
+
+    def is_over(self, tasks: int, nbytes: int) -> bool:
+        """Whether taking this much more would go beyond the bound by more than a quarter.
+
+        Between the bound and this, work is taken but its confirm is withheld. A batch that is
+        itself larger than the quarter is taken while the queue is below its bound.
+        """
+        budget = self.budget
+        return (
+            self.tasks + tasks > self.tasks_max + max(self.tasks_max // 4, tasks)
+            or self.bytes + nbytes > self.bytes_max + max(self.bytes_max // 4, nbytes)
+            or budget.bytes + nbytes > budget.bytes_max + max(budget.bytes_max // 4, nbytes)
+        )
+
+    def is_below_low_water(self) -> bool:
+        """Enough has left that withheld confirms may go out."""
+        return (
+            self.tasks <= self.tasks_max * 7 // 8
+            and self.bytes <= self.bytes_max * 7 // 8
+            and self.budget.bytes <= self.budget.bytes_max * 7 // 8
+        )
+
+    def put(self, batch: Batch) -> None:
+        """Add a new batch at the end. The caller has asked `is_over` before."""
+        self._new.append(batch)
+        self._count_ready(batch)
+
+    def has_suspect(self) -> bool:
+        """Whether the next task must run alone."""
+        return bool(self._returned) and self._returned[0].crashes > 0
+
+    def take(self, tasks_max: int, bytes_max: int, batches_max: int) -> list[Batch]:
+        """Lease out up to so many tasks, in order; at least one task if any is ready.
+
+        A suspect at the front comes by itself, as one task.
+        """
+        if self.has_suspect():
+            return [self._lease(self._cut(self._returned, 1))]
+        taken: list[Batch] = []
+        nbytes = 0
+        while tasks_max > 0 and len(taken) < batches_max:
+            source = self._returned or self._new
+            if not source or source[0].crashes > 0:
+                break
+            batch = source[0]
+            fits = tasks_max
+            if nbytes + batch.nbytes > bytes_max:
+                share = batch.nbytes // batch.count + 1
+                fits = min(fits, (bytes_max - nbytes) // share)
+                if fits < 1:
+                    if taken:
+                        break
+                    fits = 1
+            batch = self._lease(self._cut(source, fits))
+            taken.append(batch)
+            tasks_max -= batch.count
+            nbytes += batch.nbytes
+        return taken
+
+    def _cut(self, source: deque[Batch], tasks: int) -> Batch:
+        """Remove up to so many tasks from the batch at the front."""
+        batch = source.popleft()
+        self._discount_ready(batch)
+        if batch.count > tasks:
+            rest = batch.part(tasks, batch.count - tasks)
+            source.appendleft(rest)
+            self._count_ready(rest)
+            batch = batch.part(0, tasks)
+        return batch
+
+    def _lease(self, batch: Batch) -> Batch:
+        self.leased_tasks += batch.count
+        self.leased_bytes += batch.nbytes
+        self.budget.bytes += batch.nbytes
+        return batch
+
+    def settle(self, tasks: int) -> None:
+        """So many leased tasks are over, or about to be given back."""
+        self.leased_tasks -= tasks
+
+    def release(self, batch: Batch) -> None:
+        """All tasks of a leased batch are settled: its bytes are free."""
+        self.leased_bytes -= batch.nbytes
+        self.budget.bytes -= batch.nbytes
+
+    def give_back(self, parts: list[Batch]) -> None:
+        """Settled as not run: ready again, at the front, in this order."""
+        for part in reversed(parts):
+            self._returned.appendleft(part)
+            self._count_ready(part)
+
+    def _count_ready(self, batch: Batch) -> None:
+        self.ready_tasks += batch.count
+        self.ready_bytes += batch.nbytes
+        self.budget.bytes += batch.nbytes
+
+    def _discount_ready(self, batch: Batch) -> None:
+        self.ready_tasks -= batch.count
+        self.ready_bytes -= batch.nbytes
+        self.budget.bytes -= batch.nbytes

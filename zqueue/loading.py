@@ -1,0 +1,82 @@
+"""Loading an app: by path (``workers/wordcount.py``) or dotted name (``shop.tasks``), each with
+an optional ``:name`` of the app in it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from types import ModuleType
+
+from .app import App
+from .errors import LoadError, ZQueueError
+
+
+def load_app(spec: str) -> App:
+    """The app that a command line names.
+
+    Raises `LoadError` with one sentence that says what is wrong and what to do.
+    """
+    where, _, name = spec.partition(":")
+    if not where:
+        raise LoadError(f"{spec!r} names no app: give a file (jobs.py) or a module (shop.tasks)")
+    is_path = where.endswith(".py") or os.sep in where
+    try:
+        module = _load_file(where) if is_path else _load_module(where)
+    except LoadError:
+        raise
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ZQueueError):
+            raise LoadError(f"{where}: {error}") from error
+        raise LoadError(f"cannot import {where}: {type(error).__name__}: {error}") from error
+    return _find_app(module, where, name)
+
+
+def _load_file(path: str) -> ModuleType:
+    if not os.path.isfile(path):
+        raise LoadError(f"there is no file {path}")
+    path = os.path.abspath(path)
+    # As `python FILE` does: modules beside the file can be imported.
+    sys.path.insert(0, os.path.dirname(path))
+    name = os.path.splitext(os.path.basename(path))[0]
+    if name in sys.modules:  # Never take the place of a module that is there.
+        name = f"_zqueue_app_{name}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise LoadError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _load_module(dotted: str) -> ModuleType:
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.import_module(dotted)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if dotted != missing and not dotted.startswith(f"{missing}."):
+            raise
+        path = dotted.replace(".", os.sep) + ".py"
+        hint = f" (for the file, write {path})" if os.path.isfile(path) else ""
+        raise LoadError(f"there is no module {dotted!r}{hint}") from error
+
+
+def _find_app(module: ModuleType, where: str, name: str) -> App:
+    if name:
+        app = getattr(module, name, None)
+        if not isinstance(app, App):
+            raise LoadError(f"{where} has no zqueue.App named {name!r}")
+        return app
+    apps = {id(value): key for key, value in vars(module).items() if isinstance(value, App)}
+    if not apps:
+        raise LoadError(f"{where} has no zqueue.App: add 'app = zqueue.App()' and tasks")
+    if len(apps) > 1:
+        names = ", ".join(sorted(apps.values()))
+        raise LoadError(f"{where} has several apps ({names}): choose with {where}:NAME")
+    (key,) = apps.values()
+    found: App = getattr(module, key)
+    return found

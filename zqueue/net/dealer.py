@@ -1,0 +1,83 @@
+"""A dealer: the socket of every peer that talks to a broker.
+
+Its pipe exists only while there is a connection, so a send either reaches the pipe at once or
+waits in the outbox here. Not thread-safe: whoever shares a dealer holds a lock around each call
+(that is enough for ZeroMQ, which wants a full memory barrier between threads).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import zmq
+
+from ..config import Address
+from .sockets import make_socket, receive
+
+
+class Dealer:
+    """A DEALER socket, connected to one broker, that never blocks."""
+
+    def __init__(self, address: Address, *, frame_bytes_max: int, frames_max: int) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = make_socket(
+            self._context, zmq.DEALER, address, frame_bytes_max=frame_bytes_max
+        )
+        self._frames_max = frames_max
+        self._outbox: deque[list[bytes]] = deque()
+        self._socket.connect(address.url)
+
+    @property
+    def socket(self) -> zmq.Socket[bytes]:
+        """To poll, in the thread that made the dealer."""
+        return self._socket
+
+    @property
+    def fd(self) -> int:
+        """Becomes readable when `events` may have changed. Edge-triggered: look at `events`
+        after every use of the dealer."""
+        return int(self._socket.getsockopt(zmq.FD))
+
+    @property
+    def wanted(self) -> int:
+        """What to poll the socket for."""
+        return zmq.POLLIN | zmq.POLLOUT if self._outbox else zmq.POLLIN
+
+    def is_due(self) -> bool:
+        """Whether there is something to receive, or room for what waits in the outbox."""
+        return bool(int(self._socket.getsockopt(zmq.EVENTS)) & self.wanted)
+
+    def send(self, messages: list[list[bytes]]) -> None:
+        """Send messages, in order, after what waits in the outbox."""
+        if self._outbox:
+            self._outbox.extend(messages)
+            messages = []
+        for i, frames in enumerate(messages):
+            if not self._try(frames):
+                self._outbox.extend(messages[i:])
+                return
+
+    def flush(self) -> None:
+        """Send what waits in the outbox, as far as there is room."""
+        while self._outbox and self._try(self._outbox[0]):
+            self._outbox.popleft()
+
+    def discard(self) -> None:
+        """Forget what waits: the connection is lost, and it will be said anew."""
+        self._outbox.clear()
+
+    def receive(self) -> list[bytes] | None:
+        """The next message, or None."""
+        return receive(self._socket, self._frames_max)
+
+    def close(self) -> None:
+        """Close the socket. What was not sent is dropped."""
+        self._socket.close(0)
+        self._context.term()
+
+    def _try(self, frames: list[bytes]) -> bool:
+        try:
+            self._socket.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True

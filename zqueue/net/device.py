@@ -1,0 +1,89 @@
+"""The device: the plain lane's two sides, in front of whatever takes and gives batches.
+
+Ingress is a PULL socket that is read only while there is room, so a full queue stops its
+pushers by ZeroMQ's own back-pressure. Egress is a PUSH socket that is offered one message at a
+time. What was read or taken and could not be passed on is held here, never dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import zmq
+
+from ..config import Address
+from .sockets import bind, make_socket, receive
+
+FRAMES = 2
+"""``[queue, batch]``"""
+
+TURN_MESSAGES = 100
+"""Messages moved in one turn, so that neither lane starves the other."""
+
+
+class Ingress:
+    """Reads the plain lane into ``take``, which says False while there is no room."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        address: Address,
+        take: Callable[[list[bytes]], bool],
+        *,
+        frame_bytes_max: int,
+    ) -> None:
+        self.socket = make_socket(context, zmq.PULL, address, frame_bytes_max=frame_bytes_max)
+        self.url = bind(self.socket, address)
+        self._take = take
+        self._held: list[bytes] | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a message waits for room; nothing is read meanwhile."""
+        return self._held is not None
+
+    def pump(self) -> None:
+        """Move what can be moved."""
+        for _ in range(TURN_MESSAGES):
+            frames = self._held or receive(self.socket, FRAMES)
+            if frames is None:
+                return
+            if not self._take(frames):
+                self._held = frames
+                return
+            self._held = None
+
+
+class Egress:
+    """Offers what ``give`` returns to pullers; ``give`` says None when there is nothing."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        address: Address,
+        give: Callable[[], list[bytes] | None],
+        *,
+        frame_bytes_max: int,
+    ) -> None:
+        self.socket = make_socket(context, zmq.PUSH, address, frame_bytes_max=frame_bytes_max)
+        self.url = bind(self.socket, address)
+        self._give = give
+        self._held: list[bytes] | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a batch waits for a puller."""
+        return self._held is not None
+
+    def pump(self) -> None:
+        """Move what can be moved."""
+        for _ in range(TURN_MESSAGES):
+            frames = self._held or self._give()
+            if frames is None:
+                return
+            try:
+                self.socket.send_multipart(frames, zmq.NOBLOCK)
+            except zmq.Again:
+                self._held = frames
+                return
+            self._held = None

@@ -1,0 +1,795 @@
+"""The producer: takes bodies from any number of threads and sends them in batches.
+
+Theory of operation. Each (queue, task) is a *lane*: a list of packed bodies that gathers. If
+nothing of the lane is unconfirmed, a body leaves at once, alone; otherwise it waits with others
+for the next confirm, or until a batch is full. So batches form by themselves: none when idle,
+full ones under load, and there is no delay to tune.
+
+`Lane.add` is the hot path, run for every task, and takes no lock: it packs the body, appends it
+(atomic), and only when the lane is idle or the batch is full goes on to `Producer._service`,
+which holds the lock, sends, and takes whatever came back. A confirm marks the lane idle *before*
+it looks for gathered bodies, and `add` appends *before* it looks whether the lane is idle, so
+whichever comes second sees the other: no body is left behind.
+
+The socket belongs to the lock: the caller's thread sends at once instead of waking another, and
+a background thread waits for what comes when no caller is active. ZeroMQ signals new input by
+edge, so whoever used the socket goes on until it has nothing more to say.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import random
+import select
+import socket as stdlib_socket
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from itertools import islice
+from time import monotonic
+from typing import Any
+
+from .config import Address, default_url
+from .errors import (
+    BodyError,
+    BrokerLost,
+    Closed,
+    ProtocolError,
+    QueueFull,
+    Refused,
+    RemoteError,
+    RemoteTraceback,
+    ResultLost,
+    TaskTimeout,
+    TimedOut,
+    UnknownTask,
+    WorkerLost,
+    ZQueueError,
+)
+from .net.dealer import Dealer
+from .protocol.codec import (
+    FRAME_BYTES_MAX,
+    BodyPacker,
+    array_header,
+    batch_packer,
+    pack,
+    too_large,
+    unpack_bodies,
+)
+from .protocol.link import Connected, Disconnected, Rejected, State
+from .protocol.messages import DONE, RESULTS, check_name
+from .protocol.producer import (
+    BatchRefused,
+    Confirmed,
+    ProducerEvent,
+    ProducerProtocol,
+    ResultsCame,
+    ResultsLost,
+)
+
+logger = logging.getLogger(__name__)
+
+BATCH_TASKS = 512
+"""Tasks in a full batch. Doubling it gains nothing that can be measured (docs/benchmarks.md)."""
+
+BATCH_BYTES = 64 << 10
+"""A batch is also full at this size: larger frames do not travel cheaper per byte."""
+
+LANE_BATCHES = 32
+"""Unconfirmed batches of one lane. 2 MiB at most of full batches: enough to hide the way to
+the broker and back many times over, little enough that a full queue is soon felt."""
+
+MAP_BATCHES = 64
+"""Batches that `call_many` sends ahead of the result it gives."""
+
+TIMEOUT_S = 30.0
+CONNECT_TIMEOUT_S = 5.0
+GOODBYE_S = 1.0
+FRAMES_MAX = 4
+
+_BIG_BODY = BATCH_BYTES // BATCH_TASKS
+_REMOTE_ERRORS = {cls.__name__: cls for cls in (TaskTimeout, WorkerLost, UnknownTask)}
+
+
+def _remote_error(error: Any) -> RemoteError:
+    """The exception for an error ``[type, text, traceback]`` from a worker."""
+    try:
+        type_name, text, traceback = map(str, error)
+    except (TypeError, ValueError):
+        type_name, text, traceback = "Error", repr(error), ""
+    raised = _REMOTE_ERRORS.get(type_name, RemoteError)(type_name, text)
+    if traceback:
+        raised.__cause__ = RemoteTraceback(traceback)
+    return raised
+
+
+Outcome = tuple[bool, Any]
+"""``(True, value)`` or ``(False, exception)``."""
+
+
+def _outcomes(status: int, tasks: int, frame: bytes) -> list[Outcome]:
+    """What became of each task of a run."""
+    if status == DONE:
+        return [(True, None)] * tasks
+    try:
+        items = unpack_bodies(frame)
+    except ProtocolError as error:
+        return [(False, error)] * tasks
+    if status == RESULTS and len(items) == tasks:
+        return [(True, item) for item in items]
+    if not items:
+        return [(False, ProtocolError("malformed", "the worker's answer is empty"))] * tasks
+    if len(items) != tasks:
+        items = [items[0]] * tasks
+    return [(False, _remote_error(item)) for item in items]
+
+
+class Reply:
+    """Where the results of one batch go. Runs of tasks arrive in any order, each once."""
+
+    def take(self, first: int, tasks: int, status: int, frame: bytes) -> None:
+        """Some tasks are over."""
+        raise NotImplementedError
+
+    def fail(self, error: Exception) -> None:
+        """Whatever has no result yet will get none."""
+        raise NotImplementedError
+
+
+class FutureReply(Reply):
+    """A future for each task."""
+
+    def __init__(self, futures: list[Future[Any]]) -> None:
+        self._futures = futures
+
+    def take(self, first: int, tasks: int, status: int, frame: bytes) -> None:
+        run = self._futures[first : first + tasks]
+        for future, (ok, value) in zip(run, _outcomes(status, tasks, frame), strict=False):
+            if ok:
+                future.set_result(value)
+            else:
+                future.set_exception(value)
+
+    def fail(self, error: Exception) -> None:
+        for future in self._futures:
+            if not future.done():
+                future.set_exception(error)
+
+
+class BatchReply(Reply):
+    """All outcomes of a batch, kept packed until somebody wants them."""
+
+    def __init__(self, tasks: int) -> None:
+        self._tasks = tasks
+        self._runs: list[tuple[int, int, int, bytes]] = []
+        self._error: Exception | None = None
+        self._done = threading.Event()
+
+    def take(self, first: int, tasks: int, status: int, frame: bytes) -> None:
+        self._runs.append((first, tasks, status, frame))
+        if sum(run[1] for run in self._runs) >= self._tasks:
+            self._done.set()
+
+    def fail(self, error: Exception) -> None:
+        self._error = error
+        self._done.set()
+
+    def wait(self) -> list[Outcome]:
+        """The outcomes in order, once all are there."""
+        self._done.wait()
+        outcomes: list[Outcome] = [(False, self._error)] * self._tasks
+        for first, tasks, status, frame in self._runs:
+            outcomes[first : first + tasks] = _outcomes(status, tasks, frame)
+        return outcomes
+
+
+class Lane:
+    """What gathers for one queue and task, with or without results."""
+
+    __slots__ = ("_big_bytes", "_pack", "_producer", "futures", "idle", "in_flight", "limit",
+                 "parts", "queue", "task")  # fmt: skip
+
+    def __init__(
+        self, producer: Producer, queue: str, task: str, pack: Callable[[object], bytes]
+    ) -> None:
+        self._producer = producer
+        self._pack = pack
+        self._big_bytes = 0
+        self.queue = queue
+        self.task = task
+        self.parts: list[bytes] = []
+        """The same list for ever: whoever adds needs no lock."""
+        self.futures: deque[Future[Any]] | None = None
+        self.limit = 0
+        """Gathered bodies at which `add` must ask for room: 0 until there was a broker."""
+        self.idle = True
+        self.in_flight = 0
+
+    def add(self, body: object, timeout: float | None = None) -> None:
+        """Send a body: see `Producer.send`."""
+        parts = self.parts
+        if len(parts) >= self.limit:
+            self._producer._make_room(self, timeout)
+        data = self._pack(body)
+        parts.append(data)
+        if len(data) > _BIG_BODY:
+            self._big_bytes += len(data)
+            if self._big_bytes > BATCH_BYTES:
+                self._producer._service(self)
+                return
+        if self.idle or len(parts) >= BATCH_TASKS:
+            self._producer._service(self)
+
+    def cut(self) -> tuple[bytes, int]:
+        """Remove up to one batch of gathered bodies, packed as a frame. Needs the lock."""
+        parts = self.parts[:BATCH_TASKS]
+        if self._big_bytes:
+            self._big_bytes = 0
+            nbytes = 0
+            for i, part in enumerate(parts):
+                nbytes += len(part)
+                if nbytes > BATCH_BYTES and i:
+                    del parts[i:]
+                    break
+        del self.parts[: len(parts)]
+        if self.parts and max(map(len, self.parts[:BATCH_TASKS])) > _BIG_BODY:
+            self._big_bytes = 1
+        return array_header(len(parts)) + b"".join(parts), len(parts)
+
+
+class Producer:
+    """Sends bodies to queues of one broker. Any number of threads may share it.
+
+    Parameters:
+        url: the broker's address, ``tcp://HOST:PORT`` or ``ipc:///PATH``; by default
+            ``ZQUEUE_URL``, or ``tcp://127.0.0.1:5555``.
+        timeout: seconds a call waits for room, or `flush` for confirms, before it raises.
+        connect_timeout: seconds the first call waits for a broker.
+
+    Every accepted body is kept until the broker has confirmed it, and sent again if the
+    connection or the broker was lost meanwhile, so a body may arrive twice but does not vanish.
+    `close` (or leaving the ``with`` block, or the end of the program) waits for the confirms
+    and says so if some did not come.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        timeout: float = TIMEOUT_S,
+        connect_timeout: float = CONNECT_TIMEOUT_S,
+    ) -> None:
+        self.url = url or default_url()
+        self.timeout = timeout
+        self.connect_timeout = connect_timeout
+        self._address = Address.parse(self.url)
+        about = {"pid": os.getpid(), "host": stdlib_socket.gethostname()}
+        self._protocol = ProducerProtocol(os.urandom(16), pack(about), random.random)
+        self._lanes: dict[tuple[str, str, bool], Lane] = {}
+        self._batches: dict[int, Lane] = {}
+        self._replies: dict[int, Reply] = {}
+        self._dirty: dict[Lane, None] = {}
+        self._completions: deque[Callable[[], None]] = deque()
+        self._refusals: deque[Refused] = deque(maxlen=100)
+        self._packer = BodyPacker()
+        # Re-entrant: a finalizer or signal handler may send while this thread holds it.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._busy = False
+        self._flushing = 0
+        self._dealer: Dealer | None = None
+        self._thread: threading.Thread | None = None
+        self._waker: stdlib_socket.socket | None = None
+        self._armed_until = float("inf")
+        self._closed: str | None = None
+        self._was_connected = False
+        self._trouble = ""
+
+    def __repr__(self) -> str:
+        return f"<Producer {self.url}: {self._protocol!r}>"
+
+    # --- sending ---
+
+    def send(
+        self, queue: str, body: object, *, task: str = "", timeout: float | None = None
+    ) -> None:
+        """Send one body to a queue. Returns when it is accepted; its confirm comes later.
+
+        Parameters:
+            body: anything msgpack carries: None, bool, int, float, str, bytes, list, dict.
+            task: name of the handler; by default the queue's only one.
+            timeout: seconds to wait if there is no room, 0 for not at all (default: the
+                producer's).
+
+        Raises:
+            BodyError, InvalidName: the body or a name cannot be sent.
+            QueueFull: no room within the time.
+            BrokerLost: no room within the time, and no broker answers.
+        """
+        self.lane(queue, task).add(body, timeout)
+
+    def send_many(
+        self, queue: str, bodies: Iterable[object], *, task: str = "", timeout: float | None = None
+    ) -> int:
+        """Send bodies in full batches. Returns how many; raises as `send` does, per batch.
+
+        When it raises, the bodies of the batches before have been accepted.
+        """
+        lane = self.lane(queue, task)
+        sent = 0
+        for body, tasks in self._pack_many(bodies):
+            self._publish(lane, body, tasks, None, timeout)
+            sent += tasks
+        return sent
+
+    def submit(
+        self, queue: str, body: object, *, task: str = "", timeout: float | None = None
+    ) -> Future[Any]:
+        """Send one body and get a future of its result. Raises as `send` does.
+
+        The future fails with `RemoteError` if the handler raised, with `Refused` if the broker
+        refused the task, and with `ResultLost` if what became of it cannot be known. A task that
+        was sent cannot be cancelled.
+        """
+        lane = self.lane(queue, task, reply=True)
+        assert lane.futures is not None
+        if len(lane.parts) >= lane.limit:
+            self._make_room(lane, timeout)
+        data = self._packer.pack(body)
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        with self._lock:
+            lane.futures.append(future)
+            lane.parts.append(data)
+        if lane.idle or len(lane.parts) >= BATCH_TASKS or len(data) > _BIG_BODY:
+            self._service(lane)
+        return future
+
+    def call_many(
+        self, queue: str, bodies: Iterable[object], *, task: str = "", timeout: float | None = None
+    ) -> Iterator[Any]:
+        """Send bodies in full batches and give their results in order, as they come.
+
+        Reads the bodies some batches ahead of the results. A failed task raises its
+        `RemoteError` where its result would stand.
+        """
+        for ok, value in self.outcomes(queue, bodies, task=task, timeout=timeout):
+            if not ok:
+                raise value
+            yield value
+
+    def outcomes(
+        self, queue: str, bodies: Iterable[object], *, task: str = "", timeout: float | None = None
+    ) -> Iterator[Outcome]:
+        """As `call_many`, giving ``(True, value)`` or ``(False, exception)`` for each body."""
+        lane = self.lane(queue, task, reply=True)
+        pending: deque[BatchReply] = deque()
+        for body, tasks in self._pack_many(bodies):
+            reply = BatchReply(tasks)
+            self._publish(lane, body, tasks, reply, timeout)
+            pending.append(reply)
+            if len(pending) >= MAP_BATCHES:
+                yield from pending.popleft().wait()
+        while pending:
+            yield from pending.popleft().wait()
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until everything that was accepted is confirmed.
+
+        Raises:
+            BrokerLost, TimedOut: not confirmed within ``timeout`` seconds; it is kept, and
+                still sent when the broker is back.
+            Refused: the broker refused a batch since the last flush (the first of them).
+        """
+        deadline = self._deadline(timeout)
+        with self._lock:
+            self._flushing += 1
+            try:
+                while self._unconfirmed():
+                    self._dirty.update(dict.fromkeys(self._lanes.values()))
+                    self._turn()
+                    if self._unconfirmed() and not self._wait(deadline):
+                        raise self._too_late(f"{self._unconfirmed()} tasks are not confirmed")
+            finally:
+                self._flushing -= 1
+            if self._refusals:
+                first = self._refusals[0]
+                self._refusals.clear()
+                raise first
+
+    def close(self, timeout: float | None = None) -> None:
+        """`flush`, then leave. Raises as `flush` does; the producer is closed all the same."""
+        with self._lock:
+            if self._closed is not None:
+                return
+        try:
+            self.flush(timeout)
+        finally:
+            self._shut("this producer was closed")
+
+    def __enter__(self) -> Producer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self.close()
+        except ZQueueError:
+            if kind is None:
+                raise
+            logger.exception("not all that was sent before the error is confirmed")
+
+    # --- lanes ---
+
+    def lane(self, queue: str, task: str = "", *, reply: bool = False) -> Lane:
+        """The lane of a queue and task. Raises `InvalidName`."""
+        lane = self._lanes.get((queue, task, reply))
+        if lane is None:
+            check_name(queue, "queue")
+            if task:
+                check_name(task, "task")
+            with self._lock:
+                lane = Lane(self, queue, task, self._packer.pack)
+                if reply:
+                    lane.futures = deque()
+                lane = self._lanes.setdefault((queue, task, reply), lane)
+                if self._was_connected and self._closed is None:
+                    lane.limit = BATCH_TASKS
+        return lane
+
+    def _pack_many(self, bodies: Iterable[object]) -> Iterator[tuple[bytes, int]]:
+        """Full batches of packed bodies."""
+        pack_batch = batch_packer()
+        source = iter(bodies)
+        size = BATCH_TASKS
+        position = 0
+        while chunk := list(islice(source, size)):
+            try:
+                frame = pack_batch(chunk)
+            except Exception:
+                raise self._blame(chunk, position) from None
+            if len(frame) > 2 * BATCH_BYTES and len(chunk) > 1:
+                size = max(1, len(chunk) * BATCH_BYTES // len(frame))
+                for i in range(0, len(chunk), size):
+                    yield self._sized(pack_batch(chunk[i : i + size])), len(chunk[i : i + size])
+            else:
+                yield self._sized(frame), len(chunk)
+                if len(frame) < BATCH_BYTES // 2:
+                    size = min(size * 2, BATCH_TASKS)
+            position += len(chunk)
+
+    def _sized(self, frame: bytes) -> bytes:
+        if len(frame) > FRAME_BYTES_MAX:
+            raise too_large(len(frame))
+        return frame
+
+    def _blame(self, chunk: list[object], position: int) -> BodyError:
+        for i, body in enumerate(chunk):
+            try:
+                self._packer.pack(body)
+            except BodyError as error:
+                return type(error)(f"body {position + i}: {error}")
+        return BodyError("the batch cannot be packed: a body changed meanwhile")
+
+    # --- the lock's side ---
+
+    def _publish(
+        self, lane: Lane, body: bytes, tasks: int, reply: Reply | None, timeout: float | None
+    ) -> None:
+        """Send a batch that is packed already, behind what gathered before."""
+        deadline: float | None = None
+        with self._lock:
+            while True:
+                self._require_broker()
+                if lane.parts:
+                    self._turn(lane)
+                if not lane.parts and self._has_room(lane):
+                    break
+                if deadline is None:
+                    deadline = self._deadline(timeout)
+                if not self._wait(deadline):
+                    raise self._no_room(lane)
+            self._number(lane, body, tasks, reply)
+        self._service()
+
+    def _number(self, lane: Lane, body: bytes, tasks: int, reply: Reply | None) -> None:
+        sequence = self._protocol.publish(
+            lane.queue, lane.task, body, tasks, reply=reply is not None
+        )
+        lane.in_flight += 1
+        lane.idle = False
+        self._batches[sequence] = lane
+        if reply is not None:
+            self._replies[sequence] = reply
+
+    def _has_room(self, lane: Lane) -> bool:
+        return lane.in_flight < LANE_BATCHES and not self._protocol.window.is_full()
+
+    def _make_room(self, lane: Lane, timeout: float | None) -> None:
+        """Return when another body may gather in a lane; the slow side of `Lane.add`."""
+        deadline: float | None = None
+        with self._lock:
+            self._require_broker()
+            while len(lane.parts) >= BATCH_TASKS:
+                self._turn(lane)
+                if len(lane.parts) < BATCH_TASKS:
+                    return
+                if self._busy:
+                    return  # We are inside our own service; let it through.
+                if deadline is None:
+                    deadline = self._deadline(timeout)
+                if not self._wait(deadline):
+                    raise self._no_room(lane)
+                self._require_broker()
+
+    def _service(self, lane: Lane | None = None) -> None:
+        """Send what should go, take what came, and give out results. Without the lock."""
+        with self._lock:
+            self._turn(lane)
+        self._complete()
+
+    def _turn(self, lane: Lane | None = None) -> None:
+        """Send what should go and take what came, until there is no more to do. With the lock."""
+        if lane is not None:
+            self._dirty[lane] = None
+        if self._busy:
+            return  # Re-entered by a finalizer: the turn that is under way will see to it.
+        self._busy = True
+        try:
+            self._pump()
+        finally:
+            self._busy = False
+
+    def _pump(self) -> None:
+        dealer, protocol = self._dealer, self._protocol
+        if dealer is None:
+            return
+        while True:
+            while self._dirty:
+                lane, _ = self._dirty.popitem()
+                self._form_batches(lane)
+            messages = protocol.to_send()
+            if messages:
+                dealer.send(messages)
+            if not dealer.is_due():
+                if self._dirty:
+                    continue
+                break
+            dealer.flush()
+            now = monotonic()
+            while (frames := dealer.receive()) is not None:
+                protocol.receive(frames, now)
+            while (event := protocol.next_event()) is not None:
+                self._on_event(event)
+        deadline = protocol.next_deadline()
+        if deadline is not None and deadline < self._armed_until:
+            self._wake()
+
+    def _form_batches(self, lane: Lane) -> None:
+        while lane.parts and self._has_room(lane):
+            if lane.in_flight and len(lane.parts) < BATCH_TASKS and not (
+                lane._big_bytes > BATCH_BYTES or self._flushing
+            ):
+                return
+            body, tasks = lane.cut()
+            reply: Reply | None = None
+            if lane.futures is not None:
+                reply = FutureReply([lane.futures.popleft() for _ in range(tasks)])
+            self._number(lane, body, tasks, reply)
+
+    def _on_event(self, event: ProducerEvent) -> None:
+        if isinstance(event, Confirmed):
+            for sequence in event.sequences:
+                self._settled(sequence)
+        elif isinstance(event, ResultsCame):
+            reply = self._replies[event.sequence]
+            self._completions.append(
+                lambda: reply.take(event.first, event.tasks, event.status, event.frame)
+            )
+            if event.last:
+                del self._replies[event.sequence]
+        elif isinstance(event, ResultsLost):
+            self._fail(event.sequence, ResultLost(event.text))
+        elif isinstance(event, BatchRefused):
+            self._on_refused(event)
+        elif isinstance(event, Connected):
+            self._trouble = ""
+            if not self._was_connected:
+                self._was_connected = True
+                for lane in self._lanes.values():
+                    lane.limit = BATCH_TASKS
+            else:
+                logger.info("the broker at %s is back", self.url)
+            self._dirty.update(dict.fromkeys(self._lanes.values()))
+        elif isinstance(event, Disconnected):
+            if self._dealer is not None:
+                self._dealer.discard()
+            logger.warning("the broker at %s is lost: %s", self.url, event.reason)
+        elif isinstance(event, Rejected):
+            self._trouble = f": {event.text} ({event.code})"
+        self._changed.notify_all()
+
+    def _on_refused(self, event: BatchRefused) -> None:
+        error = Refused(event.code, event.text)
+        lane = self._settled(event.sequence)
+        if not self._fail(event.sequence, error):
+            self._refusals.append(error)
+            logger.error("the broker refused %d tasks for queue %r: %s",
+                         event.tasks, lane.queue if lane else "?", error)  # fmt: skip
+
+    def _settled(self, sequence: int) -> Lane | None:
+        lane = self._batches.pop(sequence, None)
+        if lane is not None:
+            lane.in_flight -= 1
+            if not lane.in_flight:
+                lane.idle = True  # Before looking at the parts: see `add`.
+            if lane.parts:
+                self._dirty[lane] = None
+        return lane
+
+    def _fail(self, sequence: int, error: Exception) -> bool:
+        reply = self._replies.pop(sequence, None)
+        if reply is None:
+            return False
+        self._completions.append(lambda: reply.fail(error))
+        return True
+
+    def _complete(self) -> None:
+        """Give out results, outside the lock: callbacks of futures are the user's code."""
+        completions = self._completions
+        while completions:
+            try:
+                completion = completions.popleft()
+            except IndexError:
+                return
+            completion()
+
+    # --- waiting ---
+
+    def _deadline(self, timeout: float | None) -> float:
+        return monotonic() + (self.timeout if timeout is None else timeout)
+
+    def _wait(self, deadline: float) -> bool:
+        """Wait for a change, without the lock. False when the time is up."""
+        left = deadline - monotonic()
+        if left <= 0:
+            return False
+        if self._completions:
+            self._wake()  # Results that this thread received are for the other to give out.
+        self._changed.wait(left)
+        return True
+
+    def _unconfirmed(self) -> int:
+        """Tasks accepted and not confirmed (batches on their way count with their tasks)."""
+        gathered = sum(len(lane.parts) for lane in self._lanes.values())
+        return gathered + sum(batch.tasks for _, batch in self._protocol.window.items())
+
+    def _no_room(self, lane: Lane) -> ZQueueError:
+        if not self._protocol.link.is_ready:
+            return self._too_late("no room to keep more")
+        return QueueFull(f"queue {lane.queue!r} is full")
+
+    def _too_late(self, what: str) -> ZQueueError:
+        if self._protocol.link.is_ready:
+            return TimedOut(f"{what} in time by the broker at {self.url}")
+        return BrokerLost(f"no broker answers at {self.url}{self._trouble}: {what}")
+
+    def _require_broker(self) -> None:
+        """The first call waits until there is a broker. Needs the lock."""
+        if self._closed is not None:
+            raise Closed(self._closed)
+        if self._was_connected:
+            return
+        if self._thread is None:
+            self._start()
+        deadline = monotonic() + self.connect_timeout
+        while not self._was_connected:
+            if not self._wait(deadline):
+                raise BrokerLost(
+                    f"no broker answers at {self.url}{self._trouble}: "
+                    f"start one with 'zqueue broker --bind {self.url}', or set ZQUEUE_URL"
+                )
+            if self._closed is not None:
+                raise Closed(self._closed)
+
+    # --- the background thread ---
+
+    def _start(self) -> None:
+        self._dealer = Dealer(
+            self._address, frame_bytes_max=FRAME_BYTES_MAX, frames_max=FRAMES_MAX
+        )
+        reader, self._waker = stdlib_socket.socketpair()
+        reader.setblocking(False)
+        self._waker.setblocking(False)
+        self._thread = threading.Thread(
+            target=self._run, args=(reader,), name="zqueue-producer", daemon=True
+        )
+        self._thread.start()
+        _open_producers.add(self)
+
+    def _run(self, reader: stdlib_socket.socket) -> None:
+        assert self._dealer is not None
+        poller = select.poll()
+        poller.register(self._dealer.fd, select.POLLIN)
+        poller.register(reader, select.POLLIN)
+        with reader:
+            while True:
+                with self._lock:
+                    if self._protocol.link.state is State.LEFT or self._dealer is None:
+                        return
+                    self._armed_until = float("inf")
+                    self._protocol.tick(monotonic())
+                    while (event := self._protocol.next_event()) is not None:
+                        self._on_event(event)
+                    self._turn()
+                    deadline = self._protocol.next_deadline()
+                    self._armed_until = float("inf") if deadline is None else deadline
+                self._complete()
+                wait_s = self._armed_until - monotonic()
+                ready = poller.poll(None if wait_s == float("inf") else max(0, wait_s * 1000 + 1))
+                if any(fd == reader.fileno() for fd, _ in ready):
+                    reader.recv(4096)
+
+    def _wake(self) -> None:
+        if self._waker is not None and threading.current_thread() is not self._thread:
+            try:
+                self._waker.send(b"\0")
+            except BlockingIOError:
+                pass  # It is full of wake-ups already.
+
+    def _shut(self, why: str) -> None:
+        """Say goodbye, stop the thread, close the socket."""
+        with self._lock:
+            if self._closed is not None:
+                return
+            self._closed = why
+            for lane in self._lanes.values():
+                lane.limit = 0
+            self._protocol.link.leave(monotonic())
+            self._turn()
+            thread = self._thread
+            deadline = monotonic() + GOODBYE_S
+            while self._protocol.link.state is not State.LEFT and self._wait(deadline):
+                pass
+            for sequence in list(self._replies):
+                self._fail(sequence, Closed(why))
+            dealer, self._dealer = self._dealer, None
+            self._changed.notify_all()
+        self._complete()
+        if thread is not None and thread is not threading.current_thread():
+            self._wake()
+            thread.join(GOODBYE_S)
+        if dealer is not None:
+            dealer.close()
+        if self._waker is not None:
+            self._waker.close()
+        _open_producers.discard(self)
+
+
+_open_producers: weakref.WeakSet[Producer] = weakref.WeakSet()
+
+
+def _flush_at_exit() -> None:
+    """Nothing that was accepted is lost without a word."""
+    for producer in list(_open_producers):
+        try:
+            producer.close()
+        except ZQueueError as error:
+            logger.error("at exit: %s", error)
+
+
+def _abandon_after_fork() -> None:
+    """A child process has the parent's producers, but not their sockets and threads."""
+    for producer in list(_open_producers):
+        producer._closed = "this producer was made before fork(): make one in each process"
+        for lane in producer._lanes.values():
+            lane.limit = 0
+    _open_producers.clear()
+
+
+atexit.register(_flush_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_after_fork)

@@ -1,0 +1,445 @@
+"""The broker's machine: who is there, what they say, and what they are answered.
+
+Theory of operation. Peers are known by the routing id under which the ROUTER socket has them.
+A peer says `Hello`, then what its role may say (`_MAY_SAY`); anything else is refused and
+counted, and never harms anybody but its sender. Tasks come in through `Intake` and leave
+through `Dispatch`; this file joins the two to the peers.
+
+Liveness belongs to peers: producers, supervisors and lone workers speak for themselves, and a
+supervisor's heartbeats also speak for its workers.
+
+What is decided while messages are received is sent by `to_send`, deliveries and results before
+confirms: whoever waits for work or a result should not wait for bookkeeping.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from ..core.counters import Counters
+from ..core.dead import DeadLetters
+from ..core.liveness import Liveness
+from ..core.pauses import Pauses, PauseStats, add_up
+from ..errors import ProtocolError
+from .codec import pack, unpack_map
+from .dispatch import STATUSES, Dispatch
+from .intake import Ingest, Intake
+from .messages import (
+    CRASHED,
+    MALFORMED,
+    TOO_MANY_PEERS,
+    UNKNOWN_PEER,
+    WRONG_ROLE,
+    Ask,
+    Await,
+    Credit,
+    Departed,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Message,
+    Publish,
+    Refuse,
+    Report,
+    Result,
+    Settle,
+    Tell,
+    Welcome,
+    decode,
+    encode,
+)
+from .peers import Producer, Queue, Supervisor, Worker
+
+PRODUCER_AWAY_S = 600.0
+"""How long a producer that left without a word is remembered, seconds: for that long, batches
+that it sends again are recognised."""
+
+LISTED_MAX = 500
+"""Queues, workers or tasks listed in one answer to `Ask`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """What a broker may hold, and how long it waits for a sign of life."""
+
+    queue_tasks_max: int = 1_000_000
+    queue_bytes_max: int = 256 << 20
+    bytes_max: int = 1 << 30
+    queues_max: int = 10_000
+    peers_max: int = 1_000
+    crashes_max: int = 3
+    heartbeat_s: float = 1.0
+    liveness_s: float = 5.0
+
+
+class Observer:
+    """A peer that only looks."""
+
+    __slots__ = ("peer",)
+
+    def __init__(self, peer: bytes) -> None:
+        self.peer = peer
+
+
+Peer = Producer | Worker | Supervisor | Observer
+
+_MAY_SAY: dict[type[Any], frozenset[type[Any]]] = {
+    Producer: frozenset({Publish, Await}),
+    Worker: frozenset({Credit, Settle, Report}),
+    Supervisor: frozenset({Departed}),
+    Observer: frozenset(),
+}
+"""Beside `Hello`, `Heartbeat`, `Goodbye` and `Ask`, which all may say."""
+
+
+class BrokerProtocol:
+    """One broker's conversations with all its peers.
+
+    ``id`` is 8 random bytes, ``first_lease`` a random number; both new at every start.
+    """
+
+    def __init__(
+        self,
+        id: bytes,
+        limits: Limits,
+        *,
+        first_lease: int = 1,
+        egress: frozenset[str] = frozenset(),
+    ) -> None:
+        self.id = id
+        self.limits = limits
+        self.about: Callable[[], dict[str, Any]] = dict
+        """What the process adds to the answer to `Ask`."""
+        self.pauses = Pauses()
+        """Of this process's garbage collector; whoever drives the machine feeds it."""
+        self.counters = Counters()
+        self.dead = DeadLetters()
+        self._out: list[tuple[bytes, list[bytes]]] = []
+        self.intake = Intake(
+            self.counters,
+            self._send,
+            queue_tasks_max=limits.queue_tasks_max,
+            queue_bytes_max=limits.queue_bytes_max,
+            bytes_max=limits.bytes_max,
+            queues_max=limits.queues_max,
+            egress=egress,
+        )
+        self.dispatch = Dispatch(
+            self.intake,
+            self.counters,
+            self.dead,
+            self._send,
+            first_lease=first_lease,
+            crashes_max=limits.crashes_max,
+        )
+        for name in egress:
+            self.intake.queue(name)
+        self._peers: dict[bytes, Peer] = {}
+        self._liveness: Liveness[bytes] = Liveness(limits.liveness_s)
+        self._producers: dict[bytes, Producer] = {}
+        self._away: Liveness[bytes] = Liveness(PRODUCER_AWAY_S)
+        self._workers: dict[bytes, Worker] = {}
+        self._tasks: dict[str, str] = {}
+        self._departed_gc: PauseStats = {"count": 0, "total": 0.0, "max": 0.0}
+        self._says: dict[type[Any], Callable[[Any, Any, list[bytes], float], None]] = {
+            Publish: self._on_publish,
+            Await: self._on_await,
+            Credit: self._on_credit,
+            Settle: self._on_settle,
+            Report: self._on_report,
+            Departed: self._on_departed,
+        }
+
+    def __repr__(self) -> str:
+        return (
+            f"<BrokerProtocol {len(self._peers)} peers, {len(self.intake.queues)} queues, "
+            f"{self.dispatch.leases!r}>"
+        )
+
+    # --- the machine's calls ---
+
+    def receive(self, peer: bytes, frames: list[bytes], now: float) -> None:
+        """Take a message. Whatever it holds, this does not raise."""
+        try:
+            message = decode(frames[0]) if frames else None
+            if message is None:
+                raise ProtocolError(MALFORMED, "no header")
+            self._receive(peer, message, frames[1:], now)
+        except ProtocolError as error:
+            self.counters.garbage += 1
+            self._send(peer, Refuse(error.code, 0, str(error)), [])
+
+    def ingest(self, frames: list[bytes]) -> Ingest:
+        """Take a message ``[queue, batch]`` of the plain lane."""
+        if len(frames) != 2 or len(frames[0]) > 128:
+            self.counters.garbage += 1
+            return Ingest.REFUSED
+        return self.intake.ingest(frames[0].decode("ascii", "replace"), frames[1])
+
+    def unreachable(self, peer: bytes, frames: list[bytes], now: float) -> None:
+        """The socket says that a peer is gone; ``frames`` could not be sent to it."""
+        known = self._peers.get(peer)
+        if isinstance(known, Producer) and len(frames) > 1:
+            message = decode(frames[0])
+            if isinstance(message, Result) and not known.hold(frames[0], frames[1]):
+                self.counters.results_lost += message.tasks
+        self._lose(peer, now, crashed=True)
+
+    def tick(self, now: float) -> None:
+        """Time has passed: who was silent for too long is lost."""
+        for peer in self._liveness.lost(now):
+            self._lose(peer, now, crashed=True)
+        for id in self._away.lost(now):
+            del self._producers[id]
+
+    def next_deadline(self) -> float | None:
+        """When `tick` wants to be called at the latest."""
+        return self._liveness.next_deadline()
+
+    def to_send(self) -> list[tuple[bytes, list[bytes]]]:
+        """Messages that should go out now: ``(peer, frames)``, in order."""
+        self.dispatch.hand_out()
+        self.intake.send_confirms()
+        out = self._out[:]
+        self._out.clear()
+        return out
+
+    def drain(self) -> None:
+        """Take no new tasks; go on with those that are here."""
+        self.intake.draining = True
+
+    def say_goodbye(self) -> None:
+        """Tell all peers that this broker is about to end."""
+        for peer in self._peers:
+            self._send(peer, Goodbye(), [])
+
+    def is_empty(self) -> bool:
+        """Whether no task is ready or leased."""
+        return not any(queue.ready.tasks for queue in self.intake.queues.values())
+
+    # --- peers ---
+
+    def _receive(self, peer: bytes, message: Message, frames: list[bytes], now: float) -> None:
+        if isinstance(message, Hello):
+            self._on_hello(peer, message, frames, now)
+            return
+        if isinstance(message, Ask):
+            self._send(peer, Tell(), [self._tell(message.what)])
+            return
+        known = self._peers.get(peer)
+        if known is None:
+            self._send(peer, Refuse(UNKNOWN_PEER, 0, "say hello first"), [])
+            return
+        self._liveness.hear(peer, now)
+        if isinstance(message, Heartbeat):
+            self._on_heartbeat(known, message, now)
+            self._send(peer, Heartbeat([]), [])
+        elif isinstance(message, Goodbye):
+            self._lose(peer, now, crashed=False, left=True)
+            self._send(peer, Goodbye(), [])
+        elif type(message) in _MAY_SAY[type(known)]:
+            self._says[type(message)](known, message, frames, now)
+        else:
+            what = type(message).__name__
+            raise ProtocolError(WRONG_ROLE, f"{what} is not for a {type(known).__name__.lower()}")
+
+    def _on_hello(self, peer: bytes, message: Hello, frames: list[bytes], now: float) -> None:
+        about = unpack_map(frames[0]) if frames else {}
+        if peer in self._peers:
+            self._lose(peer, now, crashed=False)
+        if len(self._peers) >= self.limits.peers_max:
+            self._send(peer, Refuse(TOO_MANY_PEERS, 0, "the broker has no room for you"), [])
+            return
+        held: list[tuple[bytes, bytes]] = []
+        if message.role == "producer":
+            producer = self._welcome_producer(message.id, peer, now)
+            held = list(producer.held)
+            producer.held.clear()
+            producer.held_bytes = 0
+            self._peers[peer] = producer
+        elif message.role == "worker":
+            self._peers[peer] = self._welcome_worker(message.id, peer, about, now)
+        elif message.role == "supervisor":
+            self._peers[peer] = Supervisor(message.id, peer)
+        elif message.role == "observer":
+            self._peers[peer] = Observer(peer)
+        else:
+            raise ProtocolError(MALFORMED, f"unknown role {message.role[:40]!r}")
+        self._liveness.hear(peer, now)
+        limits = self.limits
+        welcome = Welcome(self.id, int(limits.heartbeat_s * 1000), int(limits.liveness_s * 1000))
+        self._send(peer, welcome, [])
+        for header, frame in held:
+            self._out.append((peer, [header, frame] if frame else [header]))
+
+    def _welcome_producer(self, id: bytes, peer: bytes, now: float) -> Producer:
+        producer = self._producers.get(id)
+        if producer is None:
+            producer = self._producers[id] = Producer(id)
+            if len(self._away) > 10 * self.limits.peers_max:
+                del self._producers[self._away.forget_longest()]
+        elif producer.peer is not None:
+            self._lose(producer.peer, now, crashed=False)
+        self._away.forget(id)
+        producer.peer = peer
+        return producer
+
+    def _welcome_worker(self, id: bytes, peer: bytes, about: dict[str, Any], now: float) -> Worker:
+        names, tasks = about.get("queues"), about.get("tasks")
+        if type(names) is not list or not names or not all(type(n) is str for n in names):
+            raise ProtocolError(MALFORMED, "a worker must name its queues")
+        before = self._workers.get(id)
+        if before is not None:
+            self._lose(before.peer, now, crashed=False)
+        worker = Worker(id, peer, about, [self.intake.queue(name) for name in dict.fromkeys(names)])
+        self._workers[id] = worker
+        for queue in worker.queues:
+            queue.workers += 1
+        if type(tasks) is dict and len(self._tasks) + len(tasks) <= 10 * LISTED_MAX:
+            self._tasks.update(
+                (task, queue)
+                for task, queue in tasks.items()
+                if type(task) is str and type(queue) is str
+            )
+        return worker
+
+    def _lose(self, peer: bytes, now: float, *, crashed: bool, left: bool = False) -> None:
+        """A peer is gone: silent, unreachable, replaced, or it said goodbye (``left``)."""
+        known = self._peers.pop(peer, None)
+        self._liveness.forget(peer)
+        if isinstance(known, Producer):
+            known.peer = None
+            if left and not known.open:
+                del self._producers[known.id]
+            else:
+                self._away.hear(known.id, now)
+        elif isinstance(known, Worker):
+            self._lose_worker(known)
+            if crashed:
+                self.counters.workers_lost += 1
+            self.dispatch.take_back(known, crashed=crashed)
+
+    def _lose_worker(self, worker: Worker) -> None:
+        del self._workers[worker.id]
+        for queue in worker.queues:
+            queue.workers -= 1
+        gc = worker.gc_pauses()
+        if gc is not None:
+            self._departed_gc = add_up([self._departed_gc, gc])
+
+    # --- what they say ---
+
+    def _on_heartbeat(self, known: Peer, message: Heartbeat, now: float) -> None:
+        if isinstance(known, Supervisor):
+            for id in message.workers:
+                worker = self._workers.get(id)
+                if worker is not None and worker.supervisor == known.id:
+                    self._liveness.hear(worker.peer, now)
+
+    def _on_publish(
+        self, producer: Producer, message: Publish, frames: list[bytes], now: float
+    ) -> None:
+        if len(frames) != 1:
+            raise ProtocolError(MALFORMED, "Publish has one frame after its header")
+        if not message.sequence:
+            raise ProtocolError(MALFORMED, "sequences begin at 1")
+        self.intake.publish(producer, message, frames[0])
+
+    def _on_await(
+        self, producer: Producer, message: Await, frames: list[bytes], now: float
+    ) -> None:
+        self.dispatch.answer_await(producer, message.sequences)
+
+    def _on_credit(self, worker: Worker, message: Credit, frames: list[bytes], now: float) -> None:
+        self.dispatch.set_credit(worker, message.credit)
+
+    def _on_settle(self, worker: Worker, message: Settle, frames: list[bytes], now: float) -> None:
+        if not all(run[3] in STATUSES for run in message.runs):
+            raise ProtocolError(MALFORMED, "unknown status")
+        self.dispatch.settle(worker, message, frames)
+
+    def _on_report(self, worker: Worker, message: Report, frames: list[bytes], now: float) -> None:
+        if len(frames) != 1:
+            raise ProtocolError(MALFORMED, "Report has one frame after its header")
+        worker.report = unpack_map(frames[0])
+
+    def _on_departed(
+        self, supervisor: Supervisor, message: Departed, frames: list[bytes], now: float
+    ) -> None:
+        worker = self._workers.get(message.worker)
+        if worker is None or worker.supervisor != supervisor.id:
+            return
+        self._peers.pop(worker.peer, None)
+        self._liveness.forget(worker.peer)
+        self._lose_worker(worker)
+        if message.reason == CRASHED:
+            self.counters.workers_lost += 1
+        self.dispatch.depart(worker, message)
+
+    # --- what is told ---
+
+    def _tell(self, what: str) -> bytes:
+        if what == "info":
+            return pack(self.info())
+        if what == "dead":
+            letters = [list(letter) for letter in self.dead.newest(100)]
+            return pack({"letters": letters, "total": self.dead.total})
+        raise ProtocolError(MALFORMED, f"cannot tell {what[:40]!r}: ask for info or dead")
+
+    def info(self) -> dict[str, Any]:
+        """The state of things, as plain data."""
+        gc = [self._departed_gc]
+        gc += [pauses for w in self._workers.values() if (pauses := w.gc_pauses())]
+        return {
+            "id": self.id.hex(),
+            "draining": self.intake.draining,
+            "bytes": self.intake.budget.bytes,
+            "bytes_max": self.intake.budget.bytes_max,
+            "producers": sum(1 for p in self._producers.values() if p.peer is not None),
+            "queues": {
+                name: _queue_info(self.intake.queues[name])
+                for name in sorted(self.intake.queues)[:LISTED_MAX]
+            },
+            "workers": [_worker_info(w) for w in list(self._workers.values())[:LISTED_MAX]],
+            "tasks": dict(list(self._tasks.items())[:LISTED_MAX]),
+            "counters": self.counters.as_dict(),
+            "dead": {
+                "kept": len(self.dead),
+                "evicted": self.dead.evicted,
+                "total": self.dead.total,
+            },
+            "gc_pause_ms": {"broker": self.pauses.stats(), "worker": add_up(gc)},
+            **self.about(),
+        }
+
+    def _send(self, peer: bytes, message: Message, frames: list[bytes]) -> None:
+        self._out.append((peer, [encode(message), *frames]))
+
+
+def _queue_info(queue: Queue) -> dict[str, Any]:
+    ready = queue.ready
+    return {
+        "ready": ready.ready_tasks,
+        "leased": ready.leased_tasks,
+        "bytes": ready.bytes,
+        "tasks_max": ready.tasks_max,
+        "bytes_max": ready.bytes_max,
+        "workers": queue.workers,
+        "withheld": len(queue.withheld),
+        "plain": queue.egress,
+    }
+
+
+def _worker_info(worker: Worker) -> dict[str, Any]:
+    about = worker.about
+    return {
+        "id": worker.id.hex(),
+        "pid": about.get("pid"),
+        "host": about.get("host"),
+        "queues": [queue.ready.name for queue in worker.queues],
+        "credit": worker.credit,
+        "in_flight": worker.in_flight,
+        "report": worker.report,
+    }

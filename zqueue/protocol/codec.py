@@ -1,0 +1,191 @@
+"""The codec: the only place that knows msgpack.
+
+Bodies are packed here by producers and unpacked here by workers. The broker uses only
+`array_length`, `array_header` and `index_bodies`, none of which decodes a body.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgpack
+
+from ..errors import BodyError, BodyTooLarge, ProtocolError
+
+BATCH_TASKS_MAX = 4096
+"""Tasks in one batch. Past ~512 the cost of a message no longer shows in the cost of a task;
+the rest is room for tiny bodies."""
+
+FRAME_BYTES_MAX = 16 << 20
+"""Bytes in one frame, ours and ZeroMQ's ``MAXMSGSIZE``. Kafka's default is 1 MiB, NATS' 1 MiB
+(64 MiB at most), RabbitMQ's 16 MiB since 4.0."""
+
+HEADER_BYTES_MAX = 16 << 10
+"""Bytes in a message's first frame: numbers and names. The largest is a delivery of 64 batches,
+each with a task name of up to 128 bytes."""
+
+DEPTH_MAX = 64
+"""How deep a body may nest. Our own limit on the packing side; msgpack refuses at 1024."""
+
+MAP_BYTES_MAX = 64 << 10
+"""Bytes in the maps that describe a peer (`HELLO`, `REPORT`)."""
+
+
+class BodyPacker:
+    """Packs bodies, each on its own, for threads that send one by one.
+
+    A `msgpack.Packer` must not be entered twice (a finalizer that runs while a body is being
+    packed may itself send something), so each call takes one from a pool; taking from and
+    adding to a list are atomic.
+    """
+
+    __slots__ = ("_pool",)
+
+    def __init__(self) -> None:
+        self._pool = [msgpack.Packer()]
+
+    def pack(self, body: object) -> bytes:
+        """One body as bytes. Raises `BodyError`, or `BodyTooLarge`."""
+        try:
+            packer = self._pool.pop()
+        except IndexError:
+            packer = msgpack.Packer()
+        try:
+            data: bytes = packer.pack(body)
+        except Exception as error:
+            raise _why_not(body, error) from None
+        finally:
+            self._pool.append(packer)
+        if len(data) > FRAME_BYTES_MAX - 8:
+            raise too_large(len(data))
+        return data
+
+
+def pack(value: object) -> bytes:
+    """Any value as bytes. Raises `BodyError`."""
+    try:
+        packed: bytes = msgpack.packb(value)
+    except Exception as error:
+        raise _why_not(value, error) from None
+    return packed
+
+
+def batch_packer() -> Callable[[list[object]], bytes]:
+    """A function that packs a list of bodies as one frame; for one thread. Raises what msgpack
+    raises: whoever packs many at once finds out afterwards which one was at fault."""
+    packer = msgpack.Packer()
+    pack: Callable[[list[object]], bytes] = packer.pack
+    return pack
+
+
+def _why_not(body: object, error: Exception) -> BodyError:
+    if isinstance(error, ValueError) and "recursion" in str(error):
+        return BodyError("the body nests too deep, or contains itself")
+    if isinstance(error, OverflowError):
+        return BodyError("the body holds an integer beyond 64 bits: send it as a string")
+    text = str(error).removeprefix("can not serialize ").removesuffix(" object").strip("'")
+    return BodyError(
+        f"a {type(body).__name__} cannot be sent: {text} is not something msgpack carries "
+        "(None, bool, int, float, str, bytes, list, tuple, dict)"
+    )
+
+
+def too_large(nbytes: int) -> BodyTooLarge:
+    """The error for a body of so many bytes."""
+    return BodyTooLarge(
+        f"the body is {nbytes:,} bytes packed, over the limit of {FRAME_BYTES_MAX:,}: "
+        "send a reference to the data instead"
+    )
+
+
+def unpack_bodies(frame: bytes) -> list[Any]:
+    """The bodies of a frame. Raises `ProtocolError` (code ``malformed``)."""
+    try:
+        bodies = msgpack.unpackb(frame, strict_map_key=False)
+    except Exception as error:
+        raise ProtocolError("malformed", f"the batch cannot be unpacked: {error}") from None
+    if type(bodies) is not list:
+        raise ProtocolError("malformed", "the batch is not an array")
+    return bodies
+
+
+def unpack_map(frame: bytes, *, nbytes_max: int = MAP_BYTES_MAX) -> dict[str, Any]:
+    """The map in a frame that describes a peer. Raises `ProtocolError`."""
+    if len(frame) > nbytes_max:
+        raise ProtocolError("malformed", f"the map is over {nbytes_max} bytes")
+    try:
+        value = msgpack.unpackb(frame, max_array_len=4096, max_map_len=4096)
+    except Exception as error:
+        raise ProtocolError("malformed", f"the map cannot be unpacked: {error}") from None
+    if type(value) is not dict or not all(type(key) is str for key in value):
+        raise ProtocolError("malformed", "not a map with text keys")
+    return value
+
+
+def unpack_header(frame: bytes) -> list[Any]:
+    """The array in a message's first frame. Raises `ProtocolError`."""
+    if len(frame) > HEADER_BYTES_MAX:
+        raise ProtocolError("malformed", f"the header is over {HEADER_BYTES_MAX} bytes")
+    try:
+        header = msgpack.unpackb(frame, max_array_len=2048, max_map_len=0, max_ext_len=0)
+    except Exception as error:
+        raise ProtocolError("malformed", f"the header cannot be unpacked: {error}") from None
+    if type(header) is not list:
+        raise ProtocolError("malformed", "the header is not an array")
+    return header
+
+
+def array_length(frame: bytes) -> int:
+    """How many bodies a frame says it holds, read from its first bytes.
+
+    Raises `ProtocolError`: not an array, empty, over `BATCH_TASKS_MAX`, or more bodies than
+    bytes.
+    """
+    first = frame[0] if frame else 0
+    if first & 0xF0 == 0x90:
+        count, start = first & 0x0F, 1
+    elif first == 0xDC:
+        count, start = int.from_bytes(frame[1:3], "big"), 3
+    elif first == 0xDD:
+        count, start = int.from_bytes(frame[1:5], "big"), 5
+    else:
+        raise ProtocolError("malformed", "the batch is not a msgpack array")
+    if count < 1:
+        raise ProtocolError("malformed", "the batch is empty")
+    if count > BATCH_TASKS_MAX:
+        raise ProtocolError(
+            "too-large", f"the batch has {count:,} tasks, over the limit of {BATCH_TASKS_MAX:,}"
+        )
+    if count > len(frame) - start:
+        raise ProtocolError("malformed", "the batch has fewer bytes than bodies")
+    return count
+
+
+def array_header(count: int) -> bytes:
+    """The first bytes of an array of so many, at most `BATCH_TASKS_MAX`."""
+    if count < 16:
+        return bytes((0x90 | count,))
+    return b"\xdc" + count.to_bytes(2, "big")
+
+
+def index_bodies(frame: bytes) -> Sequence[int]:
+    """Where each body begins, and where the last one ends. Decodes nothing.
+
+    Raises `ProtocolError` (code ``malformed``) if the frame is not one whole array.
+    """
+    unpacker = msgpack.Unpacker(max_buffer_size=max(len(frame), 1))
+    unpacker.feed(frame)
+    skip, tell = unpacker.skip, unpacker.tell
+    try:
+        count = unpacker.read_array_header()
+        offsets = array("L", [tell()])
+        for _ in range(count):
+            skip()
+            offsets.append(tell())
+    except Exception as error:
+        raise ProtocolError("malformed", f"the batch cannot be split: {error}") from None
+    if offsets[-1] != len(frame):
+        raise ProtocolError("malformed", "the batch has bytes after its last body")
+    return offsets

@@ -1,0 +1,352 @@
+"""Dispatch: how tasks leave a broker's queues under leases, and what becomes of them.
+
+Theory of operation. A worker is *hungry* for its queues while it has credit left. Whenever a
+queue got tasks, or a worker got hungry, tasks go out in order to the hungry workers in turn,
+each delivery under a lease. Tasks come back by being settled (done, failed, or returned
+unstarted) or because their worker is lost, in which case they are ready again at the front.
+
+Poison guard: tasks that were in a worker when it died are suspects. They are handed out one by
+one and alone (see `core.ready`), and the one whose workers died `crashes_max` times is dead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ..core.batch import Batch
+from ..core.counters import Counters
+from ..core.dead import DeadLetter, DeadLetters
+from ..core.lease import Lease, LeaseTable
+from ..errors import ProtocolError
+from .codec import array_header, index_bodies, pack
+from .intake import Intake, Send
+from .messages import (
+    CRASHED,
+    DONE,
+    FAILED,
+    LOST,
+    MALFORMED,
+    REPLY,
+    RESULTS,
+    RETURNED,
+    TIMEOUT,
+    Deliver,
+    Departed,
+    Result,
+    Settle,
+    encode,
+)
+from .peers import Producer, Queue, Worker
+
+LEASES_MAX = 64
+"""Deliveries in flight to one worker. Far below ZeroMQ's high water mark of 1,000, so that a
+send to a living worker never meets a full pipe."""
+
+DELIVERY_BATCHES_MAX = 64
+"""Batches in one delivery, so that its header stays within its limit and a worker's reply to
+tiny batches does too."""
+
+DELIVERY_BYTES_MAX = 1 << 20
+"""Bytes in one delivery, unless a single task is larger."""
+
+
+class Dispatch:
+    """Hands out tasks, takes settlements, redelivers."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        counters: Counters,
+        dead: DeadLetters,
+        send: Send,
+        *,
+        first_lease: int,
+        crashes_max: int,
+    ) -> None:
+        self.leases: LeaseTable[Worker] = LeaseTable(first_lease)
+        self._intake = intake
+        self._counters = counters
+        self._dead = dead
+        self._send = send
+        self._crashes_max = crashes_max
+
+    def __repr__(self) -> str:
+        return f"<Dispatch {self.leases!r}>"
+
+    # --- handing out ---
+
+    def hand_out(self) -> None:
+        """Deliver what can be delivered now."""
+        changed = self._intake.changed
+        while changed:
+            queue, _ = changed.popitem()
+            self._feed(queue)
+
+    def set_credit(self, worker: Worker, credit: int) -> None:
+        """A worker states its credit."""
+        worker.credit = credit
+        self._hunger(worker)
+
+    def _hunger(self, worker: Worker) -> None:
+        if _room(worker) > 0:
+            for queue in worker.queues:
+                queue.hungry[worker] = None
+                if queue.ready.ready_tasks:
+                    self._intake.changed[queue] = None
+
+    def _feed(self, queue: Queue) -> None:
+        ready = queue.ready
+        while ready.ready_tasks and queue.hungry:
+            worker = self._next_hungry(queue)
+            if worker is None:
+                return
+            suspect = ready.has_suspect()
+            batches = ready.take(_room(worker), DELIVERY_BYTES_MAX, DELIVERY_BATCHES_MAX)
+            self._deliver(worker, queue, batches, alone=suspect)
+
+    def _next_hungry(self, queue: Queue) -> Worker | None:
+        """The worker whose turn it is, moved to the end of the row."""
+        for worker in list(queue.hungry):
+            del queue.hungry[worker]
+            if _room(worker) <= 0:
+                continue
+            queue.hungry[worker] = None
+            if not worker.in_flight or not queue.ready.has_suspect():
+                return worker
+        return None
+
+    def _deliver(self, worker: Worker, queue: Queue, batches: list[Batch], *, alone: bool) -> None:
+        lease = self.leases.open(worker, batches)
+        headers: list[list[object]] = []
+        frames: list[bytes] = []
+        sound: list[Batch] = []
+        for batch in batches:
+            try:
+                frames.append(batch.body(index_bodies, array_header))
+            except ProtocolError as error:
+                self._bury_malformed(queue, batch, str(error))
+                continue
+            frame = batch.frame
+            flags = REPLY if frame.reply else 0
+            headers.append([frame.task, flags, batch.count, batch.attempt])
+            sound.append(batch)
+        if len(sound) < len(batches):
+            self.leases.end(lease)
+            if not sound:
+                return
+            lease = self.leases.open(worker, sound)
+        worker.leases[lease.number] = lease
+        worker.in_flight += lease.tasks
+        worker.alone = alone
+        self._counters.delivered += lease.tasks
+        self._send(worker.peer, Deliver(lease.number, queue.ready.name, headers), frames)
+
+    # --- settling ---
+
+    def settle(self, worker: Worker, message: Settle, frames: list[bytes]) -> None:
+        """A worker says what became of tasks. Raises `ProtocolError` if it makes no sense."""
+        carried = sum(1 for run in message.runs if run[3] in (RESULTS, FAILED))
+        if carried != len(frames):
+            raise ProtocolError(MALFORMED, f"{len(frames)} frames for {carried} runs")
+        worker.credit = message.credit
+        lease = self.leases.find(message.lease, worker)
+        if lease is None:
+            self._counters.stale += sum(run[2] for run in message.runs)
+            self._hunger(worker)
+            return
+        next_frame = iter(frames)
+        touched: dict[Queue, None] = {}
+        for index, first, count, status in message.runs:
+            frame = next(next_frame) if status in (RESULTS, FAILED) else b""
+            if not lease.close(index, first, count):
+                self._counters.stale += count
+                continue
+            worker.in_flight -= count
+            batch = lease.batches[index]
+            queue = self._intake.queues[batch.frame.queue]
+            self._close(queue, batch, first, count, status, frame)
+            if lease.is_closed(index):
+                queue.ready.release(batch)
+            touched[queue] = None
+        if not lease.tasks:
+            self._end(worker, lease)
+        for queue in touched:
+            self._intake.made_room(queue)
+        self._hunger(worker)
+
+    def _close(
+        self, queue: Queue, batch: Batch, first: int, count: int, status: int, frame: bytes
+    ) -> None:
+        queue.ready.settle(count)
+        if status == RETURNED:
+            self._counters.returned += count
+            queue.ready.give_back([batch.part(first, count)])
+            self._intake.changed[queue] = None
+        elif status == FAILED:
+            self._counters.failed += count
+            self._fail(batch.part(first, count), "failed", frame)
+        else:
+            self._counters.done += count
+            if batch.frame.reply:
+                self._result(batch.part(first, count), status, frame)
+
+    def _fail(self, batch: Batch, reason: str, errors: bytes) -> None:
+        """Tasks failed for good: their submitter hears of it, or they are kept as dead letters."""
+        if batch.frame.reply:
+            self._result(batch, FAILED, errors)
+            return
+        self._counters.dead += batch.count
+        each = self._errors_of(batch, errors)
+        for position, error in zip(range(batch.count), each, strict=False):
+            try:
+                body = batch.part(position, 1).body(index_bodies, array_header)
+            except ProtocolError:
+                body = batch.frame.body[:4096]
+            frame = batch.frame
+            self._dead.add(
+                DeadLetter(frame.queue, frame.task, body, reason, error, batch.attempt)
+            )
+
+    def _errors_of(self, batch: Batch, errors: bytes) -> Iterator[bytes]:
+        """The packed error of each task; one error may stand for all."""
+        try:
+            offsets = index_bodies(errors)
+        except ProtocolError:
+            offsets = ()
+        if len(offsets) - 1 == batch.count:
+            for start, stop in zip(offsets, offsets[1:], strict=False):
+                yield errors[start:stop]
+        else:
+            only = errors[offsets[0] : offsets[1]] if len(offsets) > 1 else b""
+            for _ in range(batch.count):
+                yield only
+
+    def _result(self, batch: Batch, status: int, frame: bytes) -> None:
+        producer = batch.frame.origin
+        assert isinstance(producer, Producer)
+        sequence = batch.frame.sequence
+        left = producer.open.get(sequence, 0) - batch.count
+        if left > 0:
+            producer.open[sequence] = left
+        else:
+            producer.open.pop(sequence, None)
+        message = Result(sequence, batch.first, batch.count, status)
+        if producer.peer is not None:
+            self._counters.results += batch.count
+            self._send(producer.peer, message, [frame] if frame else [])
+        elif not producer.hold(encode(message), frame):
+            self._counters.results_lost += batch.count
+
+    def answer_await(self, producer: Producer, sequences: Iterable[int]) -> None:
+        """Tell a producer which of these batches have no results to come."""
+        assert producer.peer is not None
+        for sequence in sequences:
+            if sequence not in producer.open:
+                self._send(producer.peer, Result(sequence, 0, 0, LOST), [])
+
+    def _bury_malformed(self, queue: Queue, batch: Batch, text: str) -> None:
+        queue.ready.settle(batch.count)
+        queue.ready.release(batch)
+        self._counters.failed += batch.count
+        self._fail(batch, "malformed", pack([["ProtocolError", text, ""]]))
+
+    # --- taking back ---
+
+    def depart(self, worker: Worker, message: Departed) -> None:
+        """A supervisor says that a worker is gone, and why."""
+        if message.reason == TIMEOUT:
+            self._time_out(worker, message)
+        self.take_back(worker, crashed=message.reason == CRASHED, text=message.text)
+
+    def _time_out(self, worker: Worker, message: Departed) -> None:
+        lease = self.leases.find(message.lease, worker)
+        if lease is None:
+            return
+        position = message.position
+        for index, batch in enumerate(lease.batches):
+            if position < batch.count:
+                if lease.close(index, position, 1):
+                    queue = self._intake.queues[batch.frame.queue]
+                    queue.ready.settle(1)
+                    if lease.is_closed(index):
+                        queue.ready.release(batch)
+                    self._counters.failed += 1
+                    error = pack([["TaskTimeout", message.text, ""]])
+                    self._fail(batch.part(position, 1), "timeout", error)
+                return
+            position -= batch.count
+
+    def take_back(self, worker: Worker, *, crashed: bool, text: str = "") -> None:
+        """A worker is gone, or forgot what it held: its open tasks are ready again."""
+        for queue in worker.queues:
+            queue.hungry.pop(worker, None)
+        touched: dict[Queue, None] = {}
+        for lease in reversed(list(worker.leases.values())):
+            for index in range(len(lease.batches) - 1, -1, -1):
+                batch = lease.batches[index]
+                if not lease.is_closed(index):
+                    queue = self._intake.queues[batch.frame.queue]
+                    parts = [batch.part(first, count) for first, count in lease.open_runs(index)]
+                    self._redeliver(queue, batch, parts, crashed, text)
+                    touched[queue] = None
+            self.leases.end(lease)
+        worker.leases.clear()
+        worker.in_flight = 0
+        worker.alone = False
+        for queue in touched:
+            self._intake.changed[queue] = None
+            self._intake.made_room(queue)
+
+    def _redeliver(
+        self, queue: Queue, batch: Batch, parts: list[Batch], crashed: bool, text: str
+    ) -> None:
+        queue.ready.settle(sum(part.count for part in parts))
+        queue.ready.release(batch)
+        again: list[Batch] = []
+        for part in parts:
+            part.attempt += 1
+            if crashed:
+                part.crashes += 1
+            if part.crashes >= self._crashes_max and part.count == 1:
+                self._counters.failed += 1
+                why = f"{part.crashes} workers died while they ran it; the last: {text or 'lost'}"
+                self._fail(part, "crashed", pack([["WorkerLost", why, ""]]))
+            else:
+                self._counters.redelivered += part.count
+                again.append(part)
+        queue.ready.give_back(again)
+
+    def _end(self, worker: Worker, lease: Lease[Worker]) -> None:
+        self.leases.end(lease)
+        del worker.leases[lease.number]
+        if not worker.leases:
+            worker.alone = False
+
+    # --- the plain lane ---
+
+    def take_egress(self, name: str) -> list[bytes] | None:
+        """The next batch that leaves by the plain lane, as ``[queue, batch]``; None if none."""
+        queue = self._intake.queues.get(name)
+        while queue is not None and queue.ready.ready_tasks:
+            (batch,) = queue.ready.take(1 << 31, DELIVERY_BYTES_MAX, 1)
+            try:
+                body = batch.body(index_bodies, array_header)
+            except ProtocolError as error:
+                self._bury_malformed(queue, batch, str(error))
+                continue
+            queue.ready.settle(batch.count)
+            queue.ready.release(batch)
+            self._counters.egressed += batch.count
+            self._intake.made_room(queue)
+            return [name.encode(), body]
+        return None
+
+
+def _room(worker: Worker) -> int:
+    """Tasks that may still be sent to a worker."""
+    if worker.alone or len(worker.leases) >= LEASES_MAX:
+        return 0
+    return worker.credit - worker.in_flight
+
+
+STATUSES = frozenset({DONE, RESULTS, FAILED, RETURNED})

@@ -1,0 +1,194 @@
+"""Intake: how tasks come into a broker's queues, and when their producers are told.
+
+Theory of operation. A published batch is checked, counted once by its number, and put in its
+queue; then its confirm is due. While the queue is at its bound the confirm is withheld, so the
+producer's window fills and its callers wait; a quarter beyond the bound the batch is not taken
+at all, and the producer is told to send it again later. Nothing that was confirmed is ever
+refused, and nothing is dropped without an answer.
+
+The plain lane has no answers, so there the device stops reading instead (`Ingest.FULL`).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+from ..core.batch import OVERHEAD_BYTES, Batch, Frame
+from ..core.confirm import to_ranges
+from ..core.counters import Counters
+from ..core.ready import Budget, ReadyQueue
+from ..errors import ProtocolError
+from .codec import FRAME_BYTES_MAX, array_length
+from .messages import (
+    BAD_NAME,
+    DRAINING,
+    FULL,
+    NAME,
+    NO_RESULTS,
+    REPLY,
+    TOO_LARGE,
+    TOO_MANY_QUEUES,
+    Confirm,
+    Message,
+    Publish,
+    Refuse,
+)
+from .peers import Producer, Queue
+
+Send = Callable[[bytes, Message, list[bytes]], None]
+
+CONFIRM_SEQUENCES_MAX = 512
+"""Numbers in one `Confirm`, so that its header stays within its limit."""
+
+
+class Ingest(enum.Enum):
+    """What became of a batch of the plain lane."""
+
+    TAKEN = "taken"
+    FULL = "full"
+    REFUSED = "refused"
+
+
+class Intake:
+    """Puts what is published into queues."""
+
+    def __init__(
+        self,
+        counters: Counters,
+        send: Send,
+        *,
+        queue_tasks_max: int,
+        queue_bytes_max: int,
+        bytes_max: int,
+        queues_max: int,
+        egress: frozenset[str],
+    ) -> None:
+        self.queues: dict[str, Queue] = {}
+        self.budget = Budget(bytes_max)
+        self.draining = False
+        self.changed: dict[Queue, None] = {}
+        """Queues that got tasks since the dispatcher last looked."""
+        self._counters = counters
+        self._send = send
+        self._queue_tasks_max = queue_tasks_max
+        self._queue_bytes_max = queue_bytes_max
+        self._queues_max = queues_max
+        self._egress = egress
+        self._confirming: dict[Producer, None] = {}
+
+    def __repr__(self) -> str:
+        return f"<Intake {len(self.queues)} queues, {self.budget!r}>"
+
+    def queue(self, name: str) -> Queue:
+        """The queue of that name, made at first use.
+
+        Raises `ProtocolError`: no such name can be, or there are too many queues.
+        """
+        queue = self.queues.get(name)
+        if queue is not None:
+            return queue
+        if not NAME.match(name):
+            raise ProtocolError(BAD_NAME, "a queue name must be 1 to 128 of A-Z a-z 0-9 _ . -")
+        if len(self.queues) >= self._queues_max:
+            raise ProtocolError(TOO_MANY_QUEUES, f"there are {self._queues_max} queues already")
+        ready = ReadyQueue(
+            name,
+            tasks_max=self._queue_tasks_max,
+            bytes_max=self._queue_bytes_max,
+            budget=self.budget,
+        )
+        queue = self.queues[name] = Queue(ready, egress=name in self._egress)
+        return queue
+
+    def publish(self, producer: Producer, message: Publish, body: bytes) -> None:
+        """Take a batch of a producer, or say why not."""
+        sequence = message.sequence
+        if sequence in producer.taken:
+            self._counters.duplicates += 1
+            if sequence not in producer.withheld:
+                self._confirm(producer, sequence)
+            return
+        if self.draining:
+            self._refuse(producer, sequence, DRAINING, "the broker is about to stop")
+            return
+        try:
+            queue, frame = self._check(message, body)
+        except ProtocolError as error:
+            self._counters.refused += 1
+            self._refuse(producer, sequence, error.code, str(error))
+            return
+        if queue.ready.is_over(frame.count, len(body) + OVERHEAD_BYTES):
+            self._counters.postponed += 1
+            self._refuse(producer, sequence, FULL, f"queue {message.queue!r} is full")
+            return
+        producer.taken.add(sequence)
+        self._counters.published += frame.count
+        frame.origin = producer
+        frame.sequence = sequence
+        if frame.reply:
+            producer.open[sequence] = frame.count
+        self._put(queue, frame)
+        if queue.ready.is_full():
+            queue.withheld.append((producer, sequence))
+            producer.withheld.add(sequence)
+        else:
+            self._confirm(producer, sequence)
+
+    def ingest(self, name: str, body: bytes) -> Ingest:
+        """Take a batch of the plain lane; it says FULL while there is no room for it."""
+        try:
+            queue, frame = self._check(Publish(0, name, "", 0), body)
+        except ProtocolError:
+            self._counters.refused += 1
+            return Ingest.REFUSED
+        if queue.ready.is_full():
+            return Ingest.FULL
+        self._counters.ingested += frame.count
+        self._put(queue, frame)
+        return Ingest.TAKEN
+
+    def made_room(self, queue: Queue) -> None:
+        """Tasks have left a queue: confirms may be due."""
+        if queue.withheld and queue.ready.is_below_low_water():
+            for producer, sequence in queue.withheld:
+                producer.withheld.discard(sequence)
+                self._confirm(producer, sequence)
+            queue.withheld.clear()
+
+    def send_confirms(self) -> None:
+        """Send the confirms that are due, one message a producer."""
+        for producer in self._confirming:
+            numbers, producer.to_confirm = producer.to_confirm, []
+            if producer.peer is None:
+                continue  # It will send them again when it is back, and be told then.
+            for i in range(0, len(numbers), CONFIRM_SEQUENCES_MAX):
+                ranges = to_ranges(numbers[i : i + CONFIRM_SEQUENCES_MAX])
+                self._send(producer.peer, Confirm(ranges), [])
+        self._confirming.clear()
+
+    def _check(self, message: Publish, body: bytes) -> tuple[Queue, Frame]:
+        if message.task and not NAME.match(message.task):
+            raise ProtocolError(BAD_NAME, "a task name must be 1 to 128 of A-Z a-z 0-9 _ . -")
+        if len(body) > FRAME_BYTES_MAX:
+            raise ProtocolError(TOO_LARGE, f"the batch is over {FRAME_BYTES_MAX:,} bytes")
+        count = array_length(body)
+        queue = self.queue(message.queue)
+        reply = bool(message.flags & REPLY)
+        if reply and queue.egress:
+            raise ProtocolError(
+                NO_RESULTS, f"queue {message.queue!r} leaves by the plain lane: no results"
+            )
+        return queue, Frame(queue.ready.name, message.task, body, count, reply=reply)
+
+    def _put(self, queue: Queue, frame: Frame) -> None:
+        queue.ready.put(Batch.whole(frame))
+        self.changed[queue] = None
+
+    def _confirm(self, producer: Producer, sequence: int) -> None:
+        producer.to_confirm.append(sequence)
+        self._confirming[producer] = None
+
+    def _refuse(self, producer: Producer, sequence: int, code: str, text: str) -> None:
+        if producer.peer is not None:
+            self._send(producer.peer, Refuse(code, sequence, text), [])

@@ -1,0 +1,202 @@
+"""A link: one peer's side of its connection to a broker.
+
+Theory of operation. A peer greets until it is welcomed, with growing, jittered pauses. Then it
+sends a heartbeat every so often, which the broker answers. Only silence *after asking* counts:
+if a heartbeat stays unanswered, and nothing else comes either, for the liveness time, the
+broker is lost and greeting begins again. A peer that was busy or stopped for an hour has asked
+nothing meanwhile, so it concludes nothing.
+
+The broker tells a peer it does not know (because it, or the connection, is new) to greet
+again; that is how both ends notice a restart at once.
+
+Producer, worker and supervisor each hold a link and put their own messages through it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..core.backoff import Backoff
+from .messages import (
+    UNKNOWN_PEER,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Message,
+    Refuse,
+    Welcome,
+    encode,
+)
+
+GREETING_LOW_S = 0.02
+GREETING_HIGH_S = 2.0
+"""Longest pause between greetings, seconds: a thousand peers then greet a broker that comes
+back with ~1,000 messages a second on average, which costs it 1 % of a core."""
+
+
+class State(enum.Enum):
+    """Where a link stands."""
+
+    GREETING = "greeting"
+    READY = "ready"
+    LEAVING = "leaving"
+    LEFT = "left"
+
+
+class Input(enum.Enum):
+    """What moves it."""
+
+    WELCOMED = "welcomed"
+    UNKNOWN = "told to greet again"
+    SILENCE = "silence"
+    LEAVE = "asked to leave"
+    ANSWERED = "goodbye answered"
+
+
+TRANSITIONS: dict[State, dict[Input, State]] = {
+    State.GREETING: {Input.WELCOMED: State.READY, Input.LEAVE: State.LEFT},
+    State.READY: {
+        Input.UNKNOWN: State.GREETING,
+        Input.SILENCE: State.GREETING,
+        Input.LEAVE: State.LEAVING,
+    },
+    State.LEAVING: {
+        Input.ANSWERED: State.LEFT,
+        Input.UNKNOWN: State.LEFT,
+        Input.SILENCE: State.LEFT,
+    },
+    State.LEFT: {},
+}
+"""An input that is not listed for a state changes nothing: it crossed with another on the way."""
+
+
+class Connected(NamedTuple):
+    """The broker welcomed us."""
+
+    same_broker: bool
+    """It is the one that welcomed us before, so it remembers what it took."""
+
+
+class Disconnected(NamedTuple):
+    """The broker is lost; greeting goes on."""
+
+    reason: str
+
+
+class Rejected(NamedTuple):
+    """The broker will not have us, for now."""
+
+    code: str
+    text: str
+
+
+LinkEvent = Connected | Disconnected | Rejected
+
+
+class Link:
+    """Greets, keeps alive, notices loss. Messages to send gather in ``out``."""
+
+    def __init__(self, role: str, id: bytes, about: bytes, random: Callable[[], float]) -> None:
+        self.state = State.GREETING
+        self.out: list[list[bytes]] = []
+        self.workers: list[bytes] = []
+        """Supervisors only: whom the heartbeats speak for."""
+        self._hello = [encode(Hello(role, id)), about]
+        self._backoff = Backoff(random, low_s=GREETING_LOW_S, high_s=GREETING_HIGH_S)
+        self._broker = b""
+        self._greet_at = float("-inf")
+        self._heartbeat_at = 0.0
+        self._heartbeat_s = 1.0
+        self._liveness_s = 5.0
+        self._asked_at: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<Link {self.state.value}>"
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the broker knows us."""
+        return self.state is State.READY
+
+    def send(self, message: Message, frames: list[bytes] | None = None) -> None:
+        """Queue a message."""
+        self.out.append([encode(message), *frames] if frames else [encode(message)])
+
+    def receive(self, message: Message, now: float) -> LinkEvent | None:
+        """Take any message from the broker, its own or not."""
+        self._asked_at = None
+        if isinstance(message, Welcome):
+            return self._welcomed(message, now)
+        if isinstance(message, Refuse) and message.sequence == 0:
+            if message.code != UNKNOWN_PEER:
+                return Rejected(message.code, message.text)
+            return self._lose(Input.UNKNOWN, "the broker is new", now)
+        if isinstance(message, Goodbye):
+            if self.state is State.LEAVING:
+                self._move(Input.ANSWERED)
+            else:
+                return self._lose(Input.SILENCE, "the broker said goodbye", now)
+        return None
+
+    def tick(self, now: float) -> LinkEvent | None:
+        """Time has passed."""
+        if self.state is State.GREETING:
+            if now >= self._greet_at:
+                self._greet_at = now + self._backoff.next()
+                self.out = [list(self._hello)]
+            return None
+        if self.state is State.LEFT:
+            return None
+        if self._asked_at is not None and now >= self._asked_at + self._liveness_s:
+            return self._lose(Input.SILENCE, f"silent for {now - self._asked_at:.1f} s", now)
+        if now >= self._heartbeat_at:
+            self._heartbeat_at = now + self._heartbeat_s
+            self.send(Heartbeat(self.workers))
+            if self._asked_at is None:
+                self._asked_at = now
+        return None
+
+    def next_deadline(self) -> float | None:
+        """When `tick` wants to be called at the latest."""
+        if self.state is State.GREETING:
+            return self._greet_at
+        if self.state is State.LEFT:
+            return None
+        if self._asked_at is None:
+            return self._heartbeat_at
+        return min(self._heartbeat_at, self._asked_at + self._liveness_s)
+
+    def leave(self, now: float) -> None:
+        """Say goodbye; the state becomes LEFT when the broker has answered, or is silent."""
+        if self._move(Input.LEAVE) and self.state is State.LEAVING:
+            self.send(Goodbye())
+            self._asked_at = now
+
+    def _welcomed(self, message: Welcome, now: float) -> LinkEvent | None:
+        if not self._move(Input.WELCOMED):
+            return None
+        same = message.broker == self._broker
+        self._broker = message.broker
+        self._heartbeat_s = message.heartbeat_ms / 1000
+        self._liveness_s = message.liveness_ms / 1000
+        self._heartbeat_at = now + self._heartbeat_s
+        self._backoff.reset()
+        return Connected(same)
+
+    def _lose(self, cause: Input, reason: str, now: float) -> LinkEvent | None:
+        was_ready = self.is_ready
+        if not self._move(cause):
+            return None
+        self._asked_at = None
+        self._greet_at = now
+        self.out.clear()
+        return Disconnected(reason) if was_ready else None
+
+    def _move(self, cause: Input) -> bool:
+        after = TRANSITIONS[self.state].get(cause)
+        if after is None:
+            return False
+        self.state = after
+        return True

@@ -1,0 +1,292 @@
+"""The messages, and how they look on the wire.
+
+A message is one header frame and, for some kinds, further frames. The header is a msgpack
+array ``[version, kind, field, …]``; fields come in the order of the classes below. A header
+longer than its kind needs is fine (a later version added fields); a shorter one is not.
+
+Every class names its fields with their types, and `_CHECKS` turns a type into the test its
+value must pass, so `decode` is one loop and nothing gets past it half-checked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias, get_type_hints
+
+from ..errors import InvalidName, ProtocolError
+from .codec import BodyPacker, unpack_header
+
+VERSION = 1
+
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}\Z")
+
+REPLY = 1
+"""Flag of `Publish` and of a delivered batch: the producer wants the results."""
+
+# How the tasks of a run ended (`Settle`, `Result`).
+DONE = 0
+"""Ran; no value travels."""
+RESULTS = 1
+"""Ran; the next frame is the array of their values."""
+FAILED = 2
+"""Raised; the next frame is an array of errors ``[type, text, traceback]``: one for each task,
+or a single one that stands for all of them."""
+RETURNED = 3
+"""Did not start; the broker gives them to somebody else (`Settle` only)."""
+LOST = 4
+"""What became of them cannot be known (`Result` only)."""
+
+# Why a worker departed (`Departed`).
+STOPPED = "stopped"
+"""It ended as it was asked to; its open tasks did not harm it."""
+CRASHED = "crashed"
+"""It died; one of its open tasks may be why."""
+TIMEOUT = "timeout"
+"""It was killed because one task, named by lease and position, ran too long."""
+
+# Codes of `Refuse`. Those of a batch are final for that batch, `full` excepted.
+FULL = "full"
+"""The queue is over its bound: send the batch again, later."""
+DRAINING = "draining"
+"""The broker is about to stop: send the batch again, when it is back."""
+UNKNOWN_PEER = "unknown-peer"
+"""Say `Hello` first: the broker does not know you (it, or the connection, is new)."""
+WRONG_VERSION = "wrong-version"
+MALFORMED = "malformed"
+TOO_LARGE = "too-large"
+BAD_NAME = "bad-name"
+TOO_MANY_PEERS = "too-many-peers"
+TOO_MANY_QUEUES = "too-many-queues"
+NO_RESULTS = "no-results"
+"""Results were asked for, and the queue leaves by the plain lane, which has none."""
+WRONG_ROLE = "wrong-role"
+"""A producer said what only workers say, or the like."""
+
+TRY_AGAIN = frozenset({FULL, DRAINING})
+
+
+class Hello(NamedTuple):
+    """First message of every peer. Next frame: a map about it (see docs/protocol.md)."""
+
+    role: str
+    """``producer``, ``worker``, ``supervisor`` or ``observer``."""
+    id: bytes
+    """16 random bytes that stay the same over reconnects."""
+
+
+class Welcome(NamedTuple):
+    """The answer to `Hello`."""
+
+    broker: bytes
+    """8 random bytes, new at every start of a broker."""
+    heartbeat_ms: int
+    """Say something at least this often."""
+    liveness_ms: int
+    """Whoever is not heard from for this long counts as lost, on both sides."""
+
+
+class Refuse(NamedTuple):
+    """A message was not accepted."""
+
+    code: str
+    sequence: int
+    """The batch it is about; 0 if it is about no batch."""
+    text: str
+    """For people."""
+
+
+class Heartbeat(NamedTuple):
+    """I am here. The broker answers each with one of its own."""
+
+    workers: list[bytes]
+    """From a supervisor: its living workers, whose leases this extends."""
+
+
+class Goodbye(NamedTuple):
+    """I leave, and everything I said before has been said. The broker answers with the same."""
+
+
+class Publish(NamedTuple):
+    """Take these tasks. Next frame: the array of their bodies."""
+
+    sequence: int
+    """1, 2, 3 …; the same number again is the same batch again."""
+    queue: str
+    task: str
+    """Name of the handler; empty: the bodies are for the queue's only handler."""
+    flags: int
+
+
+class Confirm(NamedTuple):
+    """The broker has taken responsibility for these batches."""
+
+    ranges: list[int]
+    """``first, last, first, last, …``, both ends included."""
+
+
+class Result(NamedTuple):
+    """What became of some tasks of a batch. Next frame: see the status."""
+
+    sequence: int
+    first: int
+    """Position of the first of these tasks in the batch."""
+    tasks: int
+    """How many; 0 with status `LOST`: all of the batch that is still awaited."""
+    status: int
+
+
+class Await(NamedTuple):
+    """After a reconnect: I still await results of these. `Result` `LOST` names those that will
+    not come."""
+
+    sequences: list[int]
+
+
+class Credit(NamedTuple):
+    """How many tasks the worker allows to be in flight to it, all in all."""
+
+    credit: int
+
+
+class Deliver(NamedTuple):
+    """Tasks for a worker, under one lease. Next frames: one array of bodies a batch."""
+
+    lease: int
+    queue: str
+    batches: list[list[Any]]
+    """``[task, flags, count, attempt]`` each."""
+
+
+class Settle(NamedTuple):
+    """Some tasks of a lease are over. Next frames: one for each run that carries something."""
+
+    lease: int
+    credit: int
+    """As in `Credit`."""
+    runs: list[list[int]]
+    """``[batch, first, count, status]`` each; batch is its position in `Deliver`."""
+
+
+class Departed(NamedTuple):
+    """A supervisor reports that one of its workers is gone."""
+
+    worker: bytes
+    reason: str
+    lease: int
+    """With `TIMEOUT`: where the task is that ran too long, else 0."""
+    position: int
+    """Counted through all batches of the lease."""
+    text: str
+
+
+class Ask(NamedTuple):
+    """What is the state of things? Anybody may ask, known or not."""
+
+    what: str
+    """``info``, or ``dead`` for the newest dead letters."""
+
+
+class Tell(NamedTuple):
+    """The answer to `Ask`. Next frame: a map."""
+
+
+class Report(NamedTuple):
+    """A worker's own figures, since it started. Next frame: a map."""
+
+
+Message: TypeAlias = (
+    Hello | Welcome | Refuse | Heartbeat | Goodbye | Publish | Confirm | Result | Await
+    | Credit | Deliver | Settle | Departed | Ask | Tell | Report
+)  # fmt: skip
+
+KINDS: dict[int, type[Any]] = {
+    1: Hello, 2: Welcome, 3: Refuse, 4: Heartbeat, 5: Goodbye,
+    10: Publish, 11: Confirm, 12: Result, 13: Await,
+    20: Credit, 21: Deliver, 22: Settle, 23: Departed,
+    30: Ask, 31: Tell, 32: Report,
+}  # fmt: skip
+
+
+def _is_int(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _is_text(value: Any) -> bool:
+    return type(value) is str
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is bytes and 1 <= len(value) <= 32
+
+
+def _is_ints(value: Any) -> bool:
+    return type(value) is list and all(map(_is_int, value))
+
+
+def _is_ids(value: Any) -> bool:
+    return type(value) is list and all(map(_is_id, value))
+
+
+def _is_runs(value: Any) -> bool:
+    return type(value) is list and all(_is_ints(run) and len(run) == 4 for run in value)
+
+
+def _is_batches(value: Any) -> bool:
+    return type(value) is list and all(
+        type(b) is list and len(b) == 4 and _is_text(b[0]) and _is_ints(b[1:]) for b in value
+    )
+
+
+_CHECKS: dict[Any, Callable[[Any], bool]] = {
+    int: _is_int,
+    str: _is_text,
+    bytes: _is_id,
+    list[int]: _is_ints,
+    list[bytes]: _is_ids,
+    list[list[int]]: _is_runs,
+    list[list[Any]]: _is_batches,
+}
+
+_packer = BodyPacker()
+_KIND_OF = {cls: kind for kind, cls in KINDS.items()}
+_FIELDS = {
+    kind: (cls, [(name, _CHECKS[type_]) for name, type_ in get_type_hints(cls).items()])
+    for kind, cls in KINDS.items()
+}
+
+
+def encode(message: Message) -> bytes:
+    """The header frame of a message."""
+    return _packer.pack([VERSION, _KIND_OF[type(message)], *message])
+
+
+def decode(frame: bytes) -> Message:
+    """The message in a header frame.
+
+    Raises `ProtocolError` with the code ``wrong-version`` or ``malformed``.
+    """
+    header = unpack_header(frame)
+    if len(header) < 2 or not _is_int(header[0]) or not _is_int(header[1]):
+        raise ProtocolError(MALFORMED, "the header is too short")
+    if header[0] != VERSION:
+        raise ProtocolError(WRONG_VERSION, f"version {header[0]}; this side speaks {VERSION}")
+    known = _FIELDS.get(header[1])
+    if known is None:
+        raise ProtocolError(MALFORMED, f"unknown kind {header[1]}")
+    cls, fields = known
+    values = header[2 : 2 + len(fields)]
+    if len(values) < len(fields):
+        raise ProtocolError(MALFORMED, f"{cls.__name__} lacks fields")
+    for (name, check), value in zip(fields, values, strict=True):
+        if not check(value):
+            raise ProtocolError(MALFORMED, f"{cls.__name__}.{name} is not what it should be")
+    message: Message = cls._make(values)
+    return message
+
+
+def check_name(name: str, what: str) -> str:
+    """A queue or task name, if it is one. Raises `InvalidName`."""
+    if not isinstance(name, str) or not NAME.match(name):
+        raise InvalidName(f"{what} name {name!r} must be 1 to 128 of A-Z a-z 0-9 _ . -")
+    return name

@@ -1,0 +1,112 @@
+"""Whom and what a broker knows: queues, producers, workers, supervisors."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from ..core.confirm import Taken
+from ..core.lease import Lease
+from ..core.pauses import PauseStats
+from ..core.ready import ReadyQueue
+
+HELD_BYTES_MAX = 16 << 20
+"""Results kept for a producer that is away, bytes. It comes back within seconds or not at all."""
+
+
+class Queue:
+    """A named queue, who is hungry for it, and whose confirms wait for room in it."""
+
+    __slots__ = ("egress", "hungry", "ready", "withheld", "workers")
+
+    def __init__(self, ready: ReadyQueue, *, egress: bool) -> None:
+        self.ready = ready
+        self.egress = egress
+        self.workers = 0
+        self.hungry: dict[Worker, None] = {}
+        """Workers that serve the queue and may have credit left, in turn."""
+        self.withheld: deque[tuple[Producer, int]] = deque()
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.ready!r}, {len(self.hungry)} hungry, {len(self.withheld)} withheld>"
+
+
+class Producer:
+    """A producer, also while it is away: what it published, and what it awaits."""
+
+    __slots__ = ("held", "held_bytes", "id", "open", "peer", "taken", "to_confirm",
+                 "withheld")  # fmt: skip
+
+    def __init__(self, id: bytes) -> None:
+        self.id = id
+        self.peer: bytes | None = None
+        self.taken = Taken()
+        self.to_confirm: list[int] = []
+        self.withheld: set[int] = set()
+        self.open: dict[int, int] = {}
+        """Batches whose results are wanted: tasks without one."""
+        self.held: deque[tuple[bytes, bytes]] = deque()
+        """Results that wait for its return: header and frame."""
+        self.held_bytes = 0
+
+    def __repr__(self) -> str:
+        return f"<Producer {self.id.hex()[:8]} {self.taken!r}>"
+
+    def hold(self, header: bytes, frame: bytes) -> bool:
+        """Keep a result for its return. False if there is no room."""
+        if self.held_bytes + len(frame) + 200 > HELD_BYTES_MAX:
+            return False
+        self.held.append((header, frame))
+        self.held_bytes += len(frame) + 200
+        return True
+
+
+class Worker:
+    """A worker process, its credit, and what it holds."""
+
+    __slots__ = ("about", "alone", "credit", "id", "in_flight", "leases", "peer", "queues",
+                 "report", "supervisor")  # fmt: skip
+
+    def __init__(self, id: bytes, peer: bytes, about: dict[str, Any], queues: list[Queue]) -> None:
+        self.id = id
+        self.peer = peer
+        self.about = about
+        self.queues = queues
+        supervisor = about.get("supervisor")
+        self.supervisor = supervisor if isinstance(supervisor, bytes) else b""
+        self.credit = 0
+        self.in_flight = 0
+        self.leases: dict[int, Lease[Worker]] = {}
+        self.alone = False
+        """It runs a suspect, and gets nothing else until that is settled."""
+        self.report: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.id.hex()[:8]}: {self.in_flight} in flight, credit {self.credit}>"
+
+    def gc_pauses(self) -> PauseStats | None:
+        """Pauses of its garbage collector, if it reported them as it should."""
+        gc = self.report.get("gc")
+        if not isinstance(gc, dict):
+            return None
+        count, total, longest = gc.get("count"), gc.get("total"), gc.get("max")
+        if (
+            isinstance(count, int)
+            and isinstance(total, int | float)
+            and isinstance(longest, int | float)
+        ):
+            return {"count": count, "total": float(total), "max": float(longest)}
+        return None
+
+
+class Supervisor:
+    """A supervisor, which answers for the workers of one pool."""
+
+    __slots__ = ("id", "peer")
+
+    def __init__(self, id: bytes, peer: bytes) -> None:
+        self.id = id
+        self.peer = peer
+
+    def __repr__(self) -> str:
+        return f"<Supervisor {self.id.hex()[:8]}>"

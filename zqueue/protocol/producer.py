@@ -1,0 +1,237 @@
+"""The producer's machine: numbers batches, keeps them until they are confirmed, sends them
+again after a loss, and knows which results are still to come.
+
+Theory of operation. A batch is *unconfirmed* from `publish` until the broker confirms or
+refuses it. When the link comes back, all unconfirmed batches go out again under their old
+numbers; the broker takes each number once. A batch that met a full queue stays unconfirmed and
+goes out again after a pause. A batch whose results are wanted is *awaited* until every task of
+it has one. When a different broker welcomes us, what the old one had taken is gone with its
+memory: those awaited tasks are lost, and said to be.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..core.backoff import Backoff
+from ..core.confirm import ConfirmWindow
+from ..errors import ProtocolError
+from .link import Connected, Disconnected, Link, Rejected
+from .messages import (
+    LOST,
+    REPLY,
+    TRY_AGAIN,
+    Await,
+    Confirm,
+    Publish,
+    Refuse,
+    Result,
+    decode,
+    encode,
+)
+
+WINDOW_BATCHES = 512
+"""Unconfirmed batches of one producer, over all its queues. Below `REORDER_MAX`, and with full
+batches of 64 KiB at most 32 MiB that wait for a confirm."""
+
+RETRY_LOW_S, RETRY_HIGH_S = 0.01, 0.5
+"""Pauses before a full queue is tried again, seconds."""
+
+AWAIT_CHUNK = 256
+"""Sequences in one `Await`, so that its header stays within its limit."""
+
+
+class Unconfirmed(NamedTuple):
+    """A batch that the broker has not confirmed."""
+
+    frames: list[bytes]
+    tasks: int
+    reply: bool
+
+
+class Confirmed(NamedTuple):
+    """The broker has taken responsibility for these batches."""
+
+    sequences: list[int]
+
+
+class BatchRefused(NamedTuple):
+    """The broker will never take this batch."""
+
+    sequence: int
+    tasks: int
+    code: str
+    text: str
+
+
+class Postponed(NamedTuple):
+    """A batch met a full queue, or a broker about to stop; it goes out again by itself."""
+
+    sequence: int
+    code: str
+
+
+class ResultsCame(NamedTuple):
+    """Some tasks of an awaited batch are over."""
+
+    sequence: int
+    first: int
+    tasks: int
+    status: int
+    frame: bytes
+    last: bool
+    """Nothing of the batch is awaited any more."""
+
+
+class ResultsLost(NamedTuple):
+    """What is still awaited of this batch will not come."""
+
+    sequence: int
+    text: str
+
+
+ProducerEvent = (
+    Connected | Disconnected | Rejected
+    | Confirmed | BatchRefused | Postponed | ResultsCame | ResultsLost
+)  # fmt: skip
+
+
+class ProducerProtocol:
+    """One producer's conversation with a broker."""
+
+    def __init__(self, id: bytes, about: bytes, random: Callable[[], float]) -> None:
+        self.link = Link("producer", id, about, random)
+        self.window: ConfirmWindow[Unconfirmed] = ConfirmWindow(WINDOW_BATCHES)
+        self._awaited: dict[int, int] = {}
+        self._events: deque[ProducerEvent] = deque()
+        self._postponed: list[int] = []
+        self._retry = Backoff(random, low_s=RETRY_LOW_S, high_s=RETRY_HIGH_S)
+        self._retry_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<ProducerProtocol {self.link.state.value}, {len(self.window)} unconfirmed>"
+
+    def publish(self, queue: str, task: str, body: bytes, count: int, *, reply: bool) -> int:
+        """Send a batch, or keep it until there is a broker. Returns its number.
+
+        Ask ``window.is_full()`` before.
+        """
+        flags = REPLY if reply else 0
+        header = encode(Publish(self.window.next_sequence, queue, task, flags))
+        frames = [header, body]
+        sequence = self.window.add(Unconfirmed(frames, count, reply))
+        if reply:
+            self._awaited[sequence] = count
+        if self.link.is_ready:
+            self.link.out.append(frames)
+        return sequence
+
+    def receive(self, frames: list[bytes], now: float) -> None:
+        """Take a message from the broker. One that breaks the protocol is passed over."""
+        try:
+            message = decode(frames[0])
+        except ProtocolError:
+            return
+        event = self.link.receive(message, now)
+        if event is not None:
+            self._on_link(event)
+        elif isinstance(message, Confirm):
+            self._on_confirm(message.ranges)
+        elif isinstance(message, Result):
+            self._on_result(message, frames[1] if len(frames) > 1 else b"")
+        elif isinstance(message, Refuse) and message.sequence:
+            self._on_refuse(message, now)
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        event = self.link.tick(now)
+        if event is not None:
+            self._on_link(event)
+        if self._postponed and now >= self._retry_at and self.link.is_ready:
+            for sequence in sorted(self._postponed):
+                batch = self.window.get(sequence)
+                if batch is not None:
+                    self.link.out.append(batch.frames)
+            self._postponed.clear()
+
+    def next_deadline(self) -> float | None:
+        """When `tick` wants to be called at the latest."""
+        deadline = self.link.next_deadline()
+        if self._postponed and self.link.is_ready:
+            return self._retry_at if deadline is None else min(deadline, self._retry_at)
+        return deadline
+
+    def next_event(self) -> ProducerEvent | None:
+        """What happened next; None when that is all."""
+        return self._events.popleft() if self._events else None
+
+    def to_send(self) -> list[list[bytes]]:
+        """Messages that should go out now, in order."""
+        out, self.link.out = self.link.out, []
+        return out
+
+    def _on_link(self, event: Connected | Disconnected | Rejected) -> None:
+        self._events.append(event)
+        if not isinstance(event, Connected):
+            return
+        self._postponed.clear()
+        confirmed = [s for s in self._awaited if self.window.get(s) is None]
+        if event.same_broker:
+            for i in range(0, len(confirmed), AWAIT_CHUNK):
+                self.link.send(Await(confirmed[i : i + AWAIT_CHUNK]))
+        else:
+            for sequence in confirmed:
+                self._lost(sequence, "the broker was restarted, and its memory queues with it")
+        for _, batch in self.window.items():
+            self.link.out.append(batch.frames)
+
+    def _on_confirm(self, ranges: list[int]) -> None:
+        confirmed: list[int] = []
+        for first, last in zip(ranges[::2], ranges[1::2], strict=False):
+            last = min(last, self.window.next_sequence - 1)
+            for sequence in range(max(first, last - 2 * WINDOW_BATCHES), last + 1):
+                if self.window.remove(sequence) is not None:
+                    confirmed.append(sequence)
+        if confirmed:
+            self._retry.reset()
+            self._events.append(Confirmed(confirmed))
+
+    def _on_refuse(self, message: Refuse, now: float) -> None:
+        sequence = message.sequence
+        batch = self.window.get(sequence)
+        if batch is None:
+            return
+        if message.code in TRY_AGAIN:
+            if not self._postponed:
+                self._retry_at = now + self._retry.next()
+            self._postponed.append(sequence)
+            self._events.append(Postponed(sequence, message.code))
+            return
+        self.window.remove(sequence)
+        self._awaited.pop(sequence, None)
+        self._events.append(BatchRefused(sequence, batch.tasks, message.code, message.text))
+
+    def _on_result(self, message: Result, frame: bytes) -> None:
+        sequence = message.sequence
+        left = self._awaited.get(sequence)
+        if left is None:
+            return
+        if message.status == LOST and message.tasks == 0:
+            self._lost(sequence, "the connection broke while the results were on their way")
+            return
+        left -= message.tasks
+        if left > 0:
+            self._awaited[sequence] = left
+        else:
+            del self._awaited[sequence]
+        self._events.append(
+            ResultsCame(
+                sequence, message.first, message.tasks, message.status, frame, last=left <= 0
+            )
+        )
+
+    def _lost(self, sequence: int, text: str) -> None:
+        del self._awaited[sequence]
+        self._events.append(ResultsLost(sequence, text))

@@ -1,0 +1,192 @@
+"""The machines of a worker and of its supervisor.
+
+Theory of operation. A worker states its credit; the broker delivers up to that many tasks, each
+delivery under a lease; the worker settles them in runs. When the link is lost the leases are
+lost with it: the broker gives the tasks to somebody else, and whatever the worker still says
+about them is stale. So `Disconnected` means: forget what you hold.
+
+A supervisor runs no user code. Its heartbeats name its living workers, which keeps their leases
+alive while they are deep in a handler; and it reports a worker that died at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..errors import ProtocolError
+from .codec import pack
+from .link import Connected, Disconnected, Link, Rejected
+from .messages import REPLY, Credit, Deliver, Departed, Report, Settle, decode
+
+
+class LeasedBatch(NamedTuple):
+    """Tasks to run: a packed array of bodies, and what they are for."""
+
+    queue: str
+    task: str
+    reply: bool
+    tasks: int
+    attempt: int
+    body: bytes
+
+
+class Leased(NamedTuple):
+    """The broker delivered tasks."""
+
+    lease: int
+    batches: list[LeasedBatch]
+
+
+class Run(NamedTuple):
+    """Tasks of a lease that are over: so many from ``first`` on of one batch."""
+
+    batch: int
+    first: int
+    tasks: int
+    status: int
+
+
+WorkerEvent = Connected | Disconnected | Rejected | Leased
+
+
+class WorkerProtocol:
+    """One worker's conversation with a broker."""
+
+    def __init__(
+        self, id: bytes, about: bytes, random: Callable[[], float], *, credit: int
+    ) -> None:
+        self.link = Link("worker", id, about, random)
+        self._credit = credit
+        self._leases: set[int] = set()
+        self._events: deque[WorkerEvent] = deque()
+
+    def __repr__(self) -> str:
+        return f"<WorkerProtocol {self.link.state.value}, {len(self._leases)} leases>"
+
+    def receive(self, frames: list[bytes], now: float) -> None:
+        """Take a message from the broker. One that breaks the protocol is passed over."""
+        try:
+            message = decode(frames[0])
+        except ProtocolError:
+            return
+        event = self.link.receive(message, now)
+        if event is not None:
+            self._on_link(event)
+        elif isinstance(message, Deliver) and len(message.batches) == len(frames) - 1:
+            self._leases.add(message.lease)
+            batches = [
+                LeasedBatch(message.queue, task, bool(flags & REPLY), tasks, attempt, body)
+                for (task, flags, tasks, attempt), body in zip(
+                    message.batches, frames[1:], strict=True
+                )
+            ]
+            self._events.append(Leased(message.lease, batches))
+
+    def set_credit(self, credit: int) -> None:
+        """Allow so many tasks in flight from now on; 0 to be left in peace."""
+        if credit != self._credit:
+            self._credit = credit
+            if self.link.is_ready:
+                self.link.send(Credit(credit))
+
+    def settle(
+        self, lease: int, runs: list[Run], frames: list[bytes], *, credit: int, last: bool
+    ) -> None:
+        """Say what became of tasks. ``last`` tells that nothing of the lease remains.
+
+        ``frames`` holds one frame for each run whose status is RESULTS or FAILED, in order.
+        What was leased before the link broke is passed over.
+        """
+        if lease not in self._leases:
+            return
+        if last:
+            self._leases.discard(lease)
+        self._credit = credit
+        self.link.send(Settle(lease, credit, [list(run) for run in runs]), frames)
+
+    def report(self, figures: dict[str, object]) -> None:
+        """Send the worker's own figures."""
+        if self.link.is_ready:
+            self.link.send(Report(), [pack(figures)])
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        event = self.link.tick(now)
+        if event is not None:
+            self._on_link(event)
+
+    def next_deadline(self) -> float | None:
+        """When `tick` wants to be called at the latest."""
+        return self.link.next_deadline()
+
+    def next_event(self) -> WorkerEvent | None:
+        """What happened next; None when that is all."""
+        return self._events.popleft() if self._events else None
+
+    def to_send(self) -> list[list[bytes]]:
+        """Messages that should go out now, in order."""
+        out, self.link.out = self.link.out, []
+        return out
+
+    def _on_link(self, event: Connected | Disconnected | Rejected) -> None:
+        self._events.append(event)
+        if isinstance(event, Disconnected):
+            self._leases.clear()
+        elif isinstance(event, Connected):
+            self._leases.clear()
+            self.link.send(Credit(self._credit))
+
+
+class SupervisorProtocol:
+    """One supervisor's conversation with a broker."""
+
+    def __init__(self, id: bytes, about: bytes, random: Callable[[], float]) -> None:
+        self.link = Link("supervisor", id, about, random)
+        self._events: deque[Connected | Disconnected | Rejected] = deque()
+
+    def __repr__(self) -> str:
+        return f"<SupervisorProtocol {self.link.state.value} for {len(self.link.workers)}>"
+
+    def receive(self, frames: list[bytes], now: float) -> None:
+        """Take a message from the broker. One that breaks the protocol is passed over."""
+        try:
+            message = decode(frames[0])
+        except ProtocolError:
+            return
+        event = self.link.receive(message, now)
+        if event is not None:
+            self._events.append(event)
+
+    def joined(self, worker: bytes) -> None:
+        """Speak for a worker from now on."""
+        self.link.workers.append(worker)
+
+    def departed(
+        self, worker: bytes, reason: str, *, lease: int = 0, position: int = 0, text: str = ""
+    ) -> None:
+        """A worker is gone: stop speaking for it, and say why."""
+        if worker in self.link.workers:
+            self.link.workers.remove(worker)
+        if self.link.is_ready:
+            self.link.send(Departed(worker, reason, lease, position, text[:500]))
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        event = self.link.tick(now)
+        if event is not None:
+            self._events.append(event)
+
+    def next_deadline(self) -> float | None:
+        """When `tick` wants to be called at the latest."""
+        return self.link.next_deadline()
+
+    def next_event(self) -> Connected | Disconnected | Rejected | None:
+        """What happened next; None when that is all."""
+        return self._events.popleft() if self._events else None
+
+    def to_send(self) -> list[list[bytes]]:
+        """Messages that should go out now, in order."""
+        out, self.link.out = self.link.out, []
+        return out

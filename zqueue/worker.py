@@ -1,0 +1,721 @@
+"""The worker process: takes leased tasks, runs handlers, settles.
+
+Theory of operation. Handlers run in the main thread, one batch after the other, and between
+batches the same thread speaks with the broker: no hand-over costs anything. Two helpers step in
+where that is not enough:
+
+- The *warden*, a thread that looks ten times a second whether the main thread has been in a
+  handler for long. If so it speaks with the broker in its place, and gives back every task that
+  has not begun, so that nothing waits behind a slow one. Tasks are claimed from an iterator
+  (see `handlers.Calls`), so the two never run the same one.
+- The *loop*, a thread with an asyncio event loop, which runs ``async`` handlers side by side.
+
+`_lock` guards the socket, the machine, and what is pending. It is held between handlers, never
+while one runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import logging
+import os
+import random
+import resource
+import signal
+import socket as stdlib_socket
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine
+from time import monotonic
+from typing import Any
+
+import zmq
+
+from .app import App
+from .config import Address
+from .core.credit import CreditMeter
+from .core.pauses import Pauses
+from .errors import LoadError, PartialFailure, ProtocolError, TaskTimeout, UnknownTask
+from .handlers import (
+    Calls,
+    Failure,
+    Handler,
+    error_frame,
+    outcome_runs,
+    to_arguments,
+)
+from .loading import load_app
+from .net.collector import tame_collector, watch_collector
+from .net.dealer import Dealer
+from .net.signals import Signals
+from .net.slot import Slot
+from .protocol.codec import FRAME_BYTES_MAX, pack, unpack_bodies
+from .protocol.link import Connected, Disconnected, Rejected, State
+from .protocol.messages import FAILED, RESULTS, RETURNED
+from .protocol.worker import Leased, LeasedBatch, Run, WorkerProtocol
+
+logger = logging.getLogger(__name__)
+
+FRAMES_MAX = 66
+"""A delivery has at most 64 batches."""
+
+SETTLE_EVERY_S = 0.01
+"""How long a finished task may wait for others before it is settled."""
+
+RUNS_MAX = 128
+"""Runs in one settlement: the broker takes no more frames than that in a message."""
+
+OVERRUN_S = 0.2
+"""A handler that takes longer than this is slow: what waits behind it is given back."""
+
+WARDEN_EVERY_S = 0.1
+REPORT_EVERY_S = 1.0
+GOODBYE_S = 2.0
+
+LOGGED_FAILURES = 10
+"""Tracebacks logged in one second; further failures are counted in one line."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """What a supervisor tells a worker process."""
+
+    app: str
+    url: str | None
+    queues: tuple[str, ...]
+    concurrency: int
+    id: str
+    supervisor: str
+    slot_fd: int
+    life_fd: int
+    log_level: str
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Work:
+    """A batch that was leased and not settled, and what is left of its lease."""
+
+    lease: int
+    index: int
+    offset: int
+    """Position of its first task in the lease."""
+    batch: LeasedBatch
+    left: list[int]
+    """Tasks of the lease that are not settled; shared by its batches."""
+
+
+@dataclasses.dataclass(slots=True)
+class Gathered:
+    """Bodies that wait to fill up a call of a batch handler."""
+
+    handler: Handler
+    since: float
+    parts: list[tuple[Work, int, list[Any]]] = dataclasses.field(default_factory=list)
+    """``(work, position of the first, bodies)``"""
+    bodies: int = 0
+
+
+class Loop:
+    """A thread with an event loop, for ``async`` handlers."""
+
+    def __init__(self, concurrency: int, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._loop = asyncio.new_event_loop()
+        self._slots = asyncio.Semaphore(concurrency)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.running = 0
+        """Tasks started and not settled; the main thread's to count."""
+        self.done: deque[tuple[Work, int, Any, BaseException | None]] = deque()
+        """``(work, position, value, error)`` of tasks that are over."""
+        threading.Thread(target=self._loop.run_forever, name="zqueue-loop", daemon=True).start()
+
+    def start(self, handler: Handler, work: Work, bodies: list[Any]) -> None:
+        """Run the tasks of a batch side by side."""
+        self.running += len(bodies)
+        self._loop.call_soon_threadsafe(self._start, handler, work, bodies)
+
+    def call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run one coroutine and wait for it."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def _start(self, handler: Handler, work: Work, bodies: list[Any]) -> None:
+        for position, body in enumerate(bodies):
+            task = self._loop.create_task(self._run(handler, work, position, body))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, handler: Handler, work: Work, position: int, body: Any) -> None:
+        value: Any = None
+        failure: BaseException | None = None
+        try:
+            async with self._slots:
+                if work.batch.task:
+                    args, kwargs = to_arguments(body)
+                else:
+                    args, kwargs = [body], {}
+                limit_s = handler.soft_timeout or handler.timeout
+                async with asyncio.timeout(limit_s) as limit:
+                    value = await handler.function(*args, **kwargs)
+        except TimeoutError as error:
+            failure = error
+            if limit.expired():
+                failure = TaskTimeout(text=f"ran longer than {limit_s:g} s")
+        except BaseException as error:
+            failure = error
+        self.done.append((work, position, value, failure))
+        self._wake()
+
+
+class Worker:
+    """One worker process's life."""
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        url: str,
+        queues: tuple[str, ...],
+        concurrency: int,
+        id: bytes,
+        supervisor: bytes,
+        slot: Slot,
+        signals: Signals,
+    ) -> None:
+        self._app = app
+        self._url = url
+        self._signals = signals
+        self._slot = slot
+        self._queues = list(queues) or sorted({h.queue for h in app.handlers.values()})
+        self._sole = _sole_handlers(app)
+        self._pauses = Pauses()
+        served = [h for h in app.handlers.values() if h.queue in self._queues]
+        slots = max([1, *(h.batch_max for h in served)])
+        if any(h.is_async and not h.batch_max for h in served):
+            slots = max(slots, concurrency)
+        self._meter = CreditMeter(slots)
+        self._loop = (
+            Loop(concurrency, signals.wake)
+            if any(h.is_async for h in app.handlers.values())
+            else None
+        )
+        about = {
+            "pid": os.getpid(),
+            "host": stdlib_socket.gethostname(),
+            "supervisor": supervisor,
+            "queues": self._queues,
+            "tasks": {h.name: h.queue for h in app.handlers.values()},
+        }
+        self._protocol = WorkerProtocol(id, pack(about), random.random, credit=slots)
+        self._dealer = Dealer(
+            Address.parse(url), frame_bytes_max=FRAME_BYTES_MAX, frames_max=FRAMES_MAX
+        )
+        self._lock = threading.Lock()
+        self._pending: deque[Work] = deque()
+        self._gathered: dict[str, Gathered] = {}
+        self._busy_since: float | None = None
+        self._calls: tuple[Calls, Work] | None = None
+        self._draining = False
+        self._done = 0
+        self._failed = 0
+        self._report_at = 0.0
+        self._logged = 0
+        self._logged_since = 0.0
+        self._silence_said = False
+        self._started = monotonic()
+
+    def run(self) -> int:
+        """Work until told to stop. Returns the exit code."""
+        watch_collector(self._pauses)
+        tame_collector()
+        threading.Thread(target=self._watch, name="zqueue-warden", daemon=True).start()
+        poller = zmq.Poller()
+        poller.register(self._signals.fd, zmq.POLLIN)
+        while True:
+            with self._lock:
+                if self._signals.count(signal.SIGTERM) and not self._draining:
+                    self._begin_drain()
+                self._protocol.set_credit(0 if self._draining else self._meter.credit)
+                self._converse()
+                work = self._pending.popleft() if self._pending else None
+            if self._loop is not None and self._loop.done:
+                self._settle_async(self._loop)
+            if work is not None:
+                self._run_work(work)
+                continue
+            if self._run_gathered(everything=self._draining):
+                continue
+            if self._draining and self._is_idle():
+                return self._leave()
+            poller.register(self._dealer.socket, self._dealer.wanted)
+            if any(fd == self._signals.fd for fd, _ in poller.poll(self._wait_ms())):
+                self._signals.clear()
+
+    # --- speaking with the broker; all with the lock ---
+
+    def _converse(self) -> None:
+        """Take what came, send what should go."""
+        protocol, dealer = self._protocol, self._dealer
+        now = monotonic()
+        dealer.flush()
+        while (frames := dealer.receive()) is not None:
+            protocol.receive(frames, now)
+        protocol.tick(now)
+        while (event := protocol.next_event()) is not None:
+            self._on_event(event)
+        if now >= self._report_at:
+            self._report_at = now + REPORT_EVERY_S
+            self._report()
+        dealer.send(protocol.to_send())
+
+    def _on_event(self, event: Connected | Disconnected | Rejected | Leased) -> None:
+        if isinstance(event, Leased):
+            left = [sum(batch.tasks for batch in event.batches)]
+            offset = 0
+            for index, batch in enumerate(event.batches):
+                self._pending.append(Work(event.lease, index, offset, batch, left))
+                offset += batch.tasks
+        elif isinstance(event, Connected):
+            logger.info("connected to the broker at %s", self._url)
+            self._silence_said = True
+        elif isinstance(event, Disconnected):
+            logger.warning("the broker at %s is lost: %s; waiting for it", self._url, event.reason)
+            self._dealer.discard()
+            self._pending.clear()
+            self._gathered.clear()
+            if self._calls is not None:
+                self._calls[0].give_up()
+        else:
+            logger.warning("the broker at %s refuses: %s (%s)", self._url, event.text, event.code)
+
+    def _settle(self, work: Work, runs: list[tuple[int, int, int, bytes]]) -> None:
+        """Say what became of tasks: ``(first, tasks, status, frame)`` each."""
+        for i in range(0, len(runs), RUNS_MAX):
+            some = runs[i : i + RUNS_MAX]
+            work.left[0] -= sum(run[1] for run in some)
+            self._protocol.settle(
+                work.lease,
+                [Run(work.index, first, tasks, status) for first, tasks, status, _ in some],
+                [frame for _, _, status, frame in some if status in (RESULTS, FAILED)],
+                credit=0 if self._draining else self._meter.credit,
+                last=not work.left[0],
+            )
+
+    def _give_back(self) -> None:
+        """Return every task that has not begun."""
+        while self._pending:
+            work = self._pending.popleft()
+            self._settle(work, [(0, work.batch.tasks, RETURNED, b"")])
+        for gathered in self._gathered.values():
+            for work, first, bodies in gathered.parts:
+                self._settle(work, [(first, len(bodies), RETURNED, b"")])
+        self._gathered.clear()
+        if self._calls is not None:
+            calls, work = self._calls
+            taken = calls.give_up()
+            if taken:
+                first = calls.total - calls.given_up
+                self._settle(work, [(first, taken, RETURNED, b"")])
+
+    def _report(self) -> None:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        self._protocol.report(
+            {
+                "done": self._done,
+                "failed": self._failed,
+                "gc": self._pauses.stats(),
+                "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
+                "rss_max_bytes": usage.ru_maxrss * 1024,
+            }
+        )
+
+    # --- running ---
+
+    def _run_work(self, work: Work) -> None:
+        batch = work.batch
+        try:
+            handler = self._find_handler(batch)
+            bodies = unpack_bodies(batch.body)
+            if len(bodies) != batch.tasks:
+                raise ProtocolError("malformed", "the batch does not hold what it says")
+        except (ProtocolError, UnknownTask) as error:
+            self._fail_all(work, error)
+            return
+        if handler.batch_max:
+            self._gather(handler, work, bodies)
+        elif handler.is_async:
+            assert self._loop is not None
+            self._loop.start(handler, work, bodies)
+        else:
+            self._run_calls(handler, work, bodies)
+
+    def _find_handler(self, batch: LeasedBatch) -> Handler:
+        if batch.task:
+            handler = self._app.handlers.get(batch.task)
+            if handler is None:
+                known = ", ".join(sorted(self._app.handlers)) or "none"
+                raise UnknownTask(
+                    "UnknownTask", f"this worker has no task {batch.task!r} (it has: {known})"
+                )
+            return handler
+        handler = self._sole.get(batch.queue)
+        if handler is None:
+            raise UnknownTask(
+                "UnknownTask",
+                f"a body without a task name, and queue {batch.queue!r} has not one handler",
+            )
+        return handler
+
+    def _fail_all(self, work: Work, error: BaseException) -> None:
+        self._log_failure(work.batch, error, work.batch.tasks)
+        with self._lock:
+            self._failed += work.batch.tasks
+            self._settle(work, [(0, work.batch.tasks, FAILED, error_frame(error))])
+
+    def _run_calls(self, handler: Handler, work: Work, bodies: list[Any]) -> None:
+        """Run the tasks of a batch one after the other, settling as they are done."""
+        keep = work.batch.reply
+        calls = Calls(handler, bodies, named=bool(work.batch.task), keep=keep)
+        settled = 0
+        with self._lock:
+            self._calls = (calls, work)
+        try:
+            while True:
+                began = monotonic()
+                self._busy_since = began
+                count = self._slice(calls.total)
+                if handler.is_timed:
+                    self._run_timed(handler, work, calls, count)
+                else:
+                    self._run_plain(work.batch, calls, count)
+                with self._lock:
+                    self._busy_since = None
+                    position = calls.position
+                    self._after(work, calls, settled, position, monotonic() - began)
+                    settled = position
+                    if position + calls.given_up >= calls.total:
+                        return
+                    self._converse()
+        finally:
+            with self._lock:
+                self._calls = None
+
+    def _slice(self, total: int) -> int:
+        """Tasks to run before settling: about `SETTLE_EVERY_S` of them."""
+        task_s = self._meter.task_s
+        return max(1, int(SETTLE_EVERY_S / task_s)) if task_s else 1 + total // 8
+
+    def _run_plain(self, batch: LeasedBatch, calls: Calls, count: int) -> None:
+        while count > 0:
+            begun = calls.position
+            try:
+                calls.run(count)
+                return
+            except BaseException as error:
+                with self._lock:
+                    position = calls.position
+                    calls.fail(position - 1, error)
+                count -= position - begun
+                self._log_failure(batch, error, 1)
+
+    def _run_timed(self, handler: Handler, work: Work, calls: Calls, count: int) -> None:
+        soft_s, slot = handler.soft_timeout, self._slot
+        for _ in range(count):
+            task = calls.next_task()
+            if task is None:
+                return
+            with self._lock:
+                position = calls.position - 1
+            if handler.timeout is not None:
+                slot.begin(work.lease, work.offset + position, monotonic() + handler.timeout)
+            try:
+                value = _call_with_alarm(task, soft_s) if soft_s else task()
+            except BaseException as error:
+                calls.fail(position, error)
+                self._log_failure(work.batch, error, 1)
+            else:
+                if calls.values is not None:
+                    calls.values.append(value)
+            finally:
+                slot.clear()
+
+    def _after(self, work: Work, calls: Calls, first: int, stop: int, elapsed_s: float) -> None:
+        """Settle tasks ``first .. stop`` and learn from how long they took. With the lock."""
+        tasks = stop - first
+        if not tasks:
+            return
+        self._meter.measure(tasks, elapsed_s)
+        values, calls.values = calls.values, [] if calls.values is not None else None
+        failures, calls.failures = calls.failures, []
+        self._done += tasks - len(failures)
+        self._failed += len(failures)
+        self._settle(work, outcome_runs(first, tasks, values, failures))
+
+    # --- batch handlers ---
+
+    def _gather(self, handler: Handler, work: Work, bodies: list[Any]) -> None:
+        with self._lock:
+            gathered = self._gathered.get(handler.name)
+            if gathered is None:
+                gathered = self._gathered[handler.name] = Gathered(handler, monotonic())
+            gathered.parts.append((work, 0, bodies))
+            gathered.bodies += len(bodies)
+        while gathered.bodies >= handler.batch_max:
+            self._call_batch(gathered)
+
+    def _run_gathered(self, *, everything: bool) -> bool:
+        """Call the batch handlers whose bodies have waited long enough."""
+        now = monotonic()
+        for gathered in list(self._gathered.values()):
+            if everything or now >= gathered.since + gathered.handler.batch_wait:
+                self._call_batch(gathered)
+                return True
+        return False
+
+    def _call_batch(self, gathered: Gathered) -> None:
+        handler = gathered.handler
+        with self._lock:
+            parts = _cut(gathered, handler.batch_max)
+            if not gathered.bodies:
+                self._gathered.pop(handler.name, None)
+            gathered.since = monotonic()
+            began = self._busy_since = monotonic()
+        if not parts:
+            return
+        bodies = [body for _, _, some in parts for body in some]
+        work, first, _ = parts[0]
+        failures: dict[int, BaseException] = {}
+        if handler.timeout is not None:
+            self._slot.begin(work.lease, work.offset + first, began + handler.timeout)
+        try:
+            if handler.is_async:
+                assert self._loop is not None
+                self._loop.call(_limited(handler, bodies))
+            elif handler.soft_timeout:
+                _call_with_alarm(lambda: handler.function(bodies), handler.soft_timeout)
+            else:
+                handler.function(bodies)
+        except PartialFailure as error:
+            failures = {p: e for p, e in error.failures.items() if 0 <= p < len(bodies)}
+        except BaseException as error:
+            failures = dict.fromkeys(range(len(bodies)), error)
+        finally:
+            self._slot.clear()
+        if failures:
+            self._log_failure(work.batch, next(iter(failures.values())), len(failures))
+        with self._lock:
+            self._busy_since = None
+            self._meter.measure(len(bodies), monotonic() - began)
+            self._done += len(bodies) - len(failures)
+            self._failed += len(failures)
+            start = 0
+            for work, first, some in parts:
+                theirs: list[Failure] = [
+                    (first + p, failures[start + p])
+                    for p in range(len(some))
+                    if start + p in failures
+                ]
+                self._settle(work, outcome_runs(first, len(some), None, theirs))
+                start += len(some)
+
+    # --- async handlers ---
+
+    def _settle_async(self, loop: Loop) -> None:
+        with self._lock:
+            while loop.done:
+                work, position, value, error = loop.done.popleft()
+                loop.running -= 1
+                values = [value] if work.batch.reply and error is None else None
+                failures: list[Failure] = []
+                if error is not None:
+                    failures.append((position, error))
+                    self._failed += 1
+                    self._log_failure(work.batch, error, 1)
+                else:
+                    self._done += 1
+                self._settle(work, outcome_runs(position, 1, values, failures))
+
+    # --- the warden ---
+
+    def _watch(self) -> None:
+        """Step in for the main thread while it is in a slow handler."""
+        pause = threading.Event()
+        while True:
+            pause.wait(WARDEN_EVERY_S)
+            with self._lock:
+                since = self._busy_since
+                if since is None or monotonic() - since < OVERRUN_S:
+                    continue
+                self._meter.overrun(monotonic() - since)
+                if self._signals.count(signal.SIGTERM):
+                    self._begin_drain()
+                self._protocol.set_credit(0)
+                self._converse()
+                self._give_back()
+                self._dealer.send(self._protocol.to_send())
+
+    # --- leaving ---
+
+    def _begin_drain(self) -> None:
+        self._draining = True
+        self._protocol.set_credit(0)
+        self._give_back()
+
+    def _is_idle(self) -> bool:
+        """Nothing runs in the event loop either."""
+        return self._loop is None or not self._loop.running
+
+    def _leave(self) -> int:
+        """Say goodbye and wait until the broker has heard all that was said before."""
+        link = self._protocol.link
+        with self._lock:
+            self._report()
+            link.leave(monotonic())
+            self._dealer.send(self._protocol.to_send())
+        deadline = monotonic() + GOODBYE_S
+        while link.state is not State.LEFT and monotonic() < deadline:
+            self._dealer.socket.poll(50, self._dealer.wanted)
+            with self._lock:
+                self._converse()
+        self._dealer.close()
+        return 0
+
+    # --- waiting and logging ---
+
+    def _wait_ms(self) -> int | None:
+        now = monotonic()
+        deadlines = [g.since + g.handler.batch_wait for g in self._gathered.values()]
+        link_deadline = self._protocol.next_deadline()
+        if link_deadline is not None:
+            deadlines.append(link_deadline)
+        if not self._silence_said and now - self._started > 2.0:
+            logger.warning("no broker answers at %s; waiting for it", self._url)
+            self._silence_said = True
+        if self._draining:
+            deadlines.append(now + 0.1)
+        return max(0, int((min(deadlines) - now) * 1000) + 1) if deadlines else None
+
+    def _log_failure(self, batch: LeasedBatch, error: BaseException, tasks: int) -> None:
+        if batch.reply:
+            return  # The submitter gets it.
+        now = monotonic()
+        if now - self._logged_since >= 1.0:
+            if self._logged > LOGGED_FAILURES:
+                logger.error("%d more tasks failed", self._logged - LOGGED_FAILURES)
+            self._logged, self._logged_since = 0, now
+        self._logged += 1
+        if self._logged <= LOGGED_FAILURES:
+            ours = isinstance(error, ProtocolError | UnknownTask)
+            logger.error(
+                "%d of task %r in queue %r failed (attempt %d): %s: %s",
+                tasks,
+                batch.task or "-",
+                batch.queue,
+                batch.attempt,
+                type(error).__name__,
+                error,
+                exc_info=None if ours else error,
+            )
+
+
+def _sole_handlers(app: App) -> dict[str, Handler]:
+    """Queue to handler, for queues that have just one."""
+    sole: dict[str, Handler] = {}
+    shared: set[str] = set()
+    for handler in app.handlers.values():
+        if handler.queue in sole:
+            shared.add(handler.queue)
+        sole[handler.queue] = handler
+    return {queue: handler for queue, handler in sole.items() if queue not in shared}
+
+
+def _cut(gathered: Gathered, most: int) -> list[tuple[Work, int, list[Any]]]:
+    """Remove up to so many bodies from what has gathered."""
+    taken: list[tuple[Work, int, list[Any]]] = []
+    while most and gathered.parts:
+        work, first, bodies = gathered.parts.pop(0)
+        if len(bodies) > most:
+            gathered.parts.insert(0, (work, first + most, bodies[most:]))
+            bodies = bodies[:most]
+        taken.append((work, first, bodies))
+        most -= len(bodies)
+        gathered.bodies -= len(bodies)
+    return taken
+
+
+def _call_with_alarm(task: Callable[[], Any], limit_s: float) -> Any:
+    """Call something in the main thread, raising `TaskTimeout` inside it after a while."""
+    running = True
+
+    def ring(number: int, frame: object) -> None:
+        if running:
+            raise TaskTimeout(text=f"ran longer than {limit_s:g} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        value = task()
+        running = False
+        return value
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+async def _limited(handler: Handler, bodies: list[Any]) -> None:
+    limit_s = handler.soft_timeout or handler.timeout
+    try:
+        async with asyncio.timeout(limit_s) as limit:
+            await handler.function(bodies)
+    except TimeoutError:
+        if limit.expired():
+            raise TaskTimeout(text=f"ran longer than {limit_s:g} s") from None
+        raise
+
+
+def _end_with_supervisor(life_fd: int) -> None:
+    """Blocks until the supervisor is gone: then nobody answers for this process any more."""
+    os.read(life_fd, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(30)
+    os._exit(1)
+
+
+def main(spec_json: str) -> int:
+    """The whole life of a worker process. Returns the exit code."""
+    fields = json.loads(spec_json)
+    spec = WorkerSpec(**{**fields, "queues": tuple(fields["queues"])})
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle.
+    logging.basicConfig(
+        level=spec.log_level,
+        stream=sys.stderr,
+        format=f"%(asctime)s %(levelname)s worker[{os.getpid()}] %(message)s",
+    )
+    threading.Thread(
+        target=_end_with_supervisor, args=(spec.life_fd,), name="zqueue-life", daemon=True
+    ).start()
+    slot = Slot(spec.slot_fd)
+    with Signals([signal.SIGTERM]) as signals:
+        try:
+            app = load_app(spec.app)
+            if not app.handlers:
+                raise LoadError(f"the app in {spec.app} has no tasks: decorate some with @app.task")
+        except LoadError as error:
+            debug = logger.isEnabledFor(logging.DEBUG)
+            logger.error("%s", error, exc_info=error.__cause__ if debug else None)
+            return 2
+        url = spec.url or app.url
+        worker = Worker(
+            app,
+            url=url,
+            queues=spec.queues,
+            concurrency=spec.concurrency,
+            id=bytes.fromhex(spec.id),
+            supervisor=bytes.fromhex(spec.supervisor),
+            slot=slot,
+            signals=signals,
+        )
+        slot.ready(url)
+        return worker.run()
