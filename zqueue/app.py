@@ -224,15 +224,11 @@ class _Sender:
 
     def _send_many(self, bodies: Iterable[object]) -> int:
         producer = self._app.producer
-        return producer.send_many(
-            self._queue, bodies, task=self._handler.name, timeout=self._wait
-        )
+        return producer.send_many(self._queue, bodies, task=self._handler.name, timeout=self._wait)
 
     def _call_many(self, bodies: Iterable[object]) -> Iterator[Any]:
         producer = self._app.producer
-        return producer.call_many(
-            self._queue, bodies, task=self._handler.name, timeout=self._wait
-        )
+        return producer.call_many(self._queue, bodies, task=self._handler.name, timeout=self._wait)
 
 
 class Sender(_Sender, Generic[P, R]):

@@ -141,9 +141,7 @@ class Broker:
         self.url = bind(self._router, address)
         if config.ingest is not None:
             address = check_bind(Address.parse(config.ingest), insecure=config.insecure)
-            self._ingress = Ingress(
-                context, address, self._ingest, frame_bytes_max=FRAME_BYTES_MAX
-            )
+            self._ingress = Ingress(context, address, self._ingest, frame_bytes_max=FRAME_BYTES_MAX)
             logger.info("plain lane in at %s", self._ingress.url)
         for name, url in config.egress.items():
             address = check_bind(Address.parse(url), insecure=config.insecure)

@@ -38,16 +38,10 @@ from .errors import (
     BodyError,
     BrokerLost,
     Closed,
-    ProtocolError,
     QueueFull,
     Refused,
-    RemoteError,
-    RemoteTraceback,
     ResultLost,
-    TaskTimeout,
     TimedOut,
-    UnknownTask,
-    WorkerLost,
     ZQueueError,
 )
 from .net.dealer import Dealer
@@ -58,10 +52,9 @@ from .protocol.codec import (
     batch_packer,
     pack,
     too_large,
-    unpack_bodies,
 )
 from .protocol.link import Connected, Disconnected, Rejected, State
-from .protocol.messages import DONE, RESULTS, check_name
+from .protocol.messages import check_name
 from .protocol.producer import (
     BatchRefused,
     Confirmed,
@@ -70,8 +63,11 @@ from .protocol.producer import (
     ResultsCame,
     ResultsLost,
 )
+from .replies import BatchReply, FutureReply, Reply
+from .results import Outcome
 
 logger = logging.getLogger(__name__)
+
 
 BATCH_TASKS = 512
 """Tasks in a full batch. Doubling it gains nothing that can be measured (docs/benchmarks.md)."""
@@ -92,99 +88,6 @@ GOODBYE_S = 1.0
 FRAMES_MAX = 4
 
 _BIG_BODY = BATCH_BYTES // BATCH_TASKS
-_REMOTE_ERRORS = {cls.__name__: cls for cls in (TaskTimeout, WorkerLost, UnknownTask)}
-
-
-def _remote_error(error: Any) -> RemoteError:
-    """The exception for an error ``[type, text, traceback]`` from a worker."""
-    try:
-        type_name, text, traceback = map(str, error)
-    except (TypeError, ValueError):
-        type_name, text, traceback = "Error", repr(error), ""
-    raised = _REMOTE_ERRORS.get(type_name, RemoteError)(type_name, text)
-    if traceback:
-        raised.__cause__ = RemoteTraceback(traceback)
-    return raised
-
-
-Outcome = tuple[bool, Any]
-"""``(True, value)`` or ``(False, exception)``."""
-
-
-def _outcomes(status: int, tasks: int, frame: bytes) -> list[Outcome]:
-    """What became of each task of a run."""
-    if status == DONE:
-        return [(True, None)] * tasks
-    try:
-        items = unpack_bodies(frame)
-    except ProtocolError as error:
-        return [(False, error)] * tasks
-    if status == RESULTS and len(items) == tasks:
-        return [(True, item) for item in items]
-    if not items:
-        return [(False, ProtocolError("malformed", "the worker's answer is empty"))] * tasks
-    if len(items) != tasks:
-        items = [items[0]] * tasks
-    return [(False, _remote_error(item)) for item in items]
-
-
-class Reply:
-    """Where the results of one batch go. Runs of tasks arrive in any order, each once."""
-
-    def take(self, first: int, tasks: int, status: int, frame: bytes) -> None:
-        """Some tasks are over."""
-        raise NotImplementedError
-
-    def fail(self, error: Exception) -> None:
-        """Whatever has no result yet will get none."""
-        raise NotImplementedError
-
-
-class FutureReply(Reply):
-    """A future for each task."""
-
-    def __init__(self, futures: list[Future[Any]]) -> None:
-        self._futures = futures
-
-    def take(self, first: int, tasks: int, status: int, frame: bytes) -> None:
-        run = self._futures[first : first + tasks]
-        for future, (ok, value) in zip(run, _outcomes(status, tasks, frame), strict=False):
-            if ok:
-                future.set_result(value)
-            else:
-                future.set_exception(value)
-
-    def fail(self, error: Exception) -> None:
-        for future in self._futures:
-            if not future.done():
-                future.set_exception(error)
-
-
-class BatchReply(Reply):
-    """All outcomes of a batch, kept packed until somebody wants them."""
-
-    def __init__(self, tasks: int) -> None:
-        self._tasks = tasks
-        self._runs: list[tuple[int, int, int, bytes]] = []
-        self._error: Exception | None = None
-        self._done = threading.Event()
-
-    def take(self, first: int, tasks: int, status: int, frame: bytes) -> None:
-        self._runs.append((first, tasks, status, frame))
-        if sum(run[1] for run in self._runs) >= self._tasks:
-            self._done.set()
-
-    def fail(self, error: Exception) -> None:
-        self._error = error
-        self._done.set()
-
-    def wait(self) -> list[Outcome]:
-        """The outcomes in order, once all are there."""
-        self._done.wait()
-        outcomes: list[Outcome] = [(False, self._error)] * self._tasks
-        for first, tasks, status, frame in self._runs:
-            outcomes[first : first + tasks] = _outcomes(status, tasks, frame)
-        return outcomes
 
 
 class Lane:
@@ -570,8 +473,10 @@ class Producer:
 
     def _form_batches(self, lane: Lane) -> None:
         while lane.parts and self._has_room(lane):
-            if lane.in_flight and len(lane.parts) < BATCH_TASKS and not (
-                lane._big_bytes > BATCH_BYTES or self._flushing
+            if (
+                lane.in_flight
+                and len(lane.parts) < BATCH_TASKS
+                and not (lane._big_bytes > BATCH_BYTES or self._flushing)
             ):
                 return
             body, tasks = lane.cut()
@@ -596,14 +501,7 @@ class Producer:
         elif isinstance(event, BatchRefused):
             self._on_refused(event)
         elif isinstance(event, Connected):
-            self._trouble = ""
-            if not self._was_connected:
-                self._was_connected = True
-                for lane in self._lanes.values():
-                    lane.limit = BATCH_TASKS
-            else:
-                logger.info("the broker at %s is back", self.url)
-            self._dirty.update(dict.fromkeys(self._lanes.values()))
+            self._on_connected()
         elif isinstance(event, Disconnected):
             if self._dealer is not None:
                 self._dealer.discard()
@@ -611,6 +509,15 @@ class Producer:
         elif isinstance(event, Rejected):
             self._trouble = f": {event.text} ({event.code})"
         self._changed.notify_all()
+
+    def _on_connected(self) -> None:
+        self._trouble = ""
+        if self._was_connected:
+            logger.info("the broker at %s is back", self.url)
+        self._was_connected = True
+        for lane in self._lanes.values():
+            lane.limit = BATCH_TASKS
+            self._dirty[lane] = None
 
     def _on_refused(self, event: BatchRefused) -> None:
         error = Refused(event.code, event.text)
@@ -698,9 +605,7 @@ class Producer:
     # --- the background thread ---
 
     def _start(self) -> None:
-        self._dealer = Dealer(
-            self._address, frame_bytes_max=FRAME_BYTES_MAX, frames_max=FRAMES_MAX
-        )
+        self._dealer = Dealer(self._address, frame_bytes_max=FRAME_BYTES_MAX, frames_max=FRAMES_MAX)
         reader, self._waker = stdlib_socket.socketpair()
         reader.setblocking(False)
         self._waker.setblocking(False)

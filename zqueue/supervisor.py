@@ -19,8 +19,6 @@ import os
 import random
 import signal
 import socket as stdlib_socket
-import subprocess
-import sys
 from time import monotonic
 
 import zmq
@@ -28,6 +26,7 @@ import zmq
 from .config import Address, WorkerConfig
 from .core.backoff import Backoff
 from .net.dealer import Dealer
+from .net.processes import start_python
 from .net.signals import Signals
 from .net.slot import READY, Slot
 from .protocol.codec import FRAME_BYTES_MAX, pack
@@ -53,13 +52,6 @@ GOODBYE_S = 1.0
 LOAD_FAILED = 2
 DEADLINE_HIT = 5
 
-_START = """\
-import sys
-sys.path[:] = {path!r}
-from zqueue.worker import main
-sys.exit(main({spec!r}))
-"""
-
 
 class Child:
     """One worker process."""
@@ -82,11 +74,11 @@ class Child:
             life_fd=self._life_reader,
             log_level=logging.getLevelName(logging.getLogger("zqueue").getEffectiveLevel()),
         )
-        program = _START.format(path=sys.path, spec=json.dumps(dataclasses.asdict(spec)))
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", program],
+        self.process = start_python(
+            "zqueue.worker",
+            "main",
+            json.dumps(dataclasses.asdict(spec)),
             pass_fds=(self.slot.fd, self._life_reader),
-            stdin=subprocess.DEVNULL,
         )
         os.close(self._life_reader)
 

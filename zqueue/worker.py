@@ -16,7 +16,6 @@ while one runs.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 import logging
@@ -28,7 +27,6 @@ import socket as stdlib_socket
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import Any
 
@@ -38,15 +36,8 @@ from .app import App
 from .config import Address
 from .core.credit import CreditMeter
 from .core.pauses import Pauses
-from .errors import LoadError, PartialFailure, ProtocolError, TaskTimeout, UnknownTask
-from .handlers import (
-    Calls,
-    Failure,
-    Handler,
-    error_frame,
-    outcome_runs,
-    to_arguments,
-)
+from .errors import LoadError, PartialFailure, ProtocolError, UnknownTask
+from .handlers import Handler
 from .loading import load_app
 from .net.collector import tame_collector, watch_collector
 from .net.dealer import Dealer
@@ -56,6 +47,8 @@ from .protocol.codec import FRAME_BYTES_MAX, pack, unpack_bodies
 from .protocol.link import Connected, Disconnected, Rejected, State
 from .protocol.messages import FAILED, RESULTS, RETURNED
 from .protocol.worker import Leased, LeasedBatch, Run, WorkerProtocol
+from .results import Failure, error_frame, pack_outcomes
+from .running import Calls, Gathered, Loop, Work, call_in_time, call_with_alarm
 
 logger = logging.getLogger(__name__)
 
@@ -92,81 +85,6 @@ class WorkerSpec:
     slot_fd: int
     life_fd: int
     log_level: str
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class Work:
-    """A batch that was leased and not settled, and what is left of its lease."""
-
-    lease: int
-    index: int
-    offset: int
-    """Position of its first task in the lease."""
-    batch: LeasedBatch
-    left: list[int]
-    """Tasks of the lease that are not settled; shared by its batches."""
-
-
-@dataclasses.dataclass(slots=True)
-class Gathered:
-    """Bodies that wait to fill up a call of a batch handler."""
-
-    handler: Handler
-    since: float
-    parts: list[tuple[Work, int, list[Any]]] = dataclasses.field(default_factory=list)
-    """``(work, position of the first, bodies)``"""
-    bodies: int = 0
-
-
-class Loop:
-    """A thread with an event loop, for ``async`` handlers."""
-
-    def __init__(self, concurrency: int, wake: Callable[[], None]) -> None:
-        self._wake = wake
-        self._loop = asyncio.new_event_loop()
-        self._slots = asyncio.Semaphore(concurrency)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.running = 0
-        """Tasks started and not settled; the main thread's to count."""
-        self.done: deque[tuple[Work, int, Any, BaseException | None]] = deque()
-        """``(work, position, value, error)`` of tasks that are over."""
-        threading.Thread(target=self._loop.run_forever, name="zqueue-loop", daemon=True).start()
-
-    def start(self, handler: Handler, work: Work, bodies: list[Any]) -> None:
-        """Run the tasks of a batch side by side."""
-        self.running += len(bodies)
-        self._loop.call_soon_threadsafe(self._start, handler, work, bodies)
-
-    def call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run one coroutine and wait for it."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
-    def _start(self, handler: Handler, work: Work, bodies: list[Any]) -> None:
-        for position, body in enumerate(bodies):
-            task = self._loop.create_task(self._run(handler, work, position, body))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _run(self, handler: Handler, work: Work, position: int, body: Any) -> None:
-        value: Any = None
-        failure: BaseException | None = None
-        try:
-            async with self._slots:
-                if work.batch.task:
-                    args, kwargs = to_arguments(body)
-                else:
-                    args, kwargs = [body], {}
-                limit_s = handler.soft_timeout or handler.timeout
-                async with asyncio.timeout(limit_s) as limit:
-                    value = await handler.function(*args, **kwargs)
-        except TimeoutError as error:
-            failure = error
-            if limit.expired():
-                failure = TaskTimeout(text=f"ran longer than {limit_s:g} s")
-        except BaseException as error:
-            failure = error
-        self.done.append((work, position, value, failure))
-        self._wake()
 
 
 class Worker:
@@ -431,7 +349,7 @@ class Worker:
             if handler.timeout is not None:
                 slot.begin(work.lease, work.offset + position, monotonic() + handler.timeout)
             try:
-                value = _call_with_alarm(task, soft_s) if soft_s else task()
+                value = call_with_alarm(task, soft_s) if soft_s else task()
             except BaseException as error:
                 calls.fail(position, error)
                 self._log_failure(work.batch, error, 1)
@@ -451,7 +369,7 @@ class Worker:
         failures, calls.failures = calls.failures, []
         self._done += tasks - len(failures)
         self._failed += len(failures)
-        self._settle(work, outcome_runs(first, tasks, values, failures))
+        self._settle(work, pack_outcomes(first, tasks, values, failures))
 
     # --- batch handlers ---
 
@@ -460,8 +378,7 @@ class Worker:
             gathered = self._gathered.get(handler.name)
             if gathered is None:
                 gathered = self._gathered[handler.name] = Gathered(handler, monotonic())
-            gathered.parts.append((work, 0, bodies))
-            gathered.bodies += len(bodies)
+            gathered.add(work, bodies)
         while gathered.bodies >= handler.batch_max:
             self._call_batch(gathered)
 
@@ -477,7 +394,7 @@ class Worker:
     def _call_batch(self, gathered: Gathered) -> None:
         handler = gathered.handler
         with self._lock:
-            parts = _cut(gathered, handler.batch_max)
+            parts = gathered.cut()
             if not gathered.bodies:
                 self._gathered.pop(handler.name, None)
             gathered.since = monotonic()
@@ -492,9 +409,9 @@ class Worker:
         try:
             if handler.is_async:
                 assert self._loop is not None
-                self._loop.call(_limited(handler, bodies))
+                self._loop.call(call_in_time(handler, bodies))
             elif handler.soft_timeout:
-                _call_with_alarm(lambda: handler.function(bodies), handler.soft_timeout)
+                call_with_alarm(lambda: handler.function(bodies), handler.soft_timeout)
             else:
                 handler.function(bodies)
         except PartialFailure as error:
@@ -517,7 +434,7 @@ class Worker:
                     for p in range(len(some))
                     if start + p in failures
                 ]
-                self._settle(work, outcome_runs(first, len(some), None, theirs))
+                self._settle(work, pack_outcomes(first, len(some), None, theirs))
                 start += len(some)
 
     # --- async handlers ---
@@ -535,7 +452,7 @@ class Worker:
                     self._log_failure(work.batch, error, 1)
                 else:
                     self._done += 1
-                self._settle(work, outcome_runs(position, 1, values, failures))
+                self._settle(work, pack_outcomes(position, 1, values, failures))
 
     # --- the warden ---
 
@@ -631,50 +548,6 @@ def _sole_handlers(app: App) -> dict[str, Handler]:
     return {queue: handler for queue, handler in sole.items() if queue not in shared}
 
 
-def _cut(gathered: Gathered, most: int) -> list[tuple[Work, int, list[Any]]]:
-    """Remove up to so many bodies from what has gathered."""
-    taken: list[tuple[Work, int, list[Any]]] = []
-    while most and gathered.parts:
-        work, first, bodies = gathered.parts.pop(0)
-        if len(bodies) > most:
-            gathered.parts.insert(0, (work, first + most, bodies[most:]))
-            bodies = bodies[:most]
-        taken.append((work, first, bodies))
-        most -= len(bodies)
-        gathered.bodies -= len(bodies)
-    return taken
-
-
-def _call_with_alarm(task: Callable[[], Any], limit_s: float) -> Any:
-    """Call something in the main thread, raising `TaskTimeout` inside it after a while."""
-    running = True
-
-    def ring(number: int, frame: object) -> None:
-        if running:
-            raise TaskTimeout(text=f"ran longer than {limit_s:g} s")
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, limit_s)
-    try:
-        value = task()
-        running = False
-        return value
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-async def _limited(handler: Handler, bodies: list[Any]) -> None:
-    limit_s = handler.soft_timeout or handler.timeout
-    try:
-        async with asyncio.timeout(limit_s) as limit:
-            await handler.function(bodies)
-    except TimeoutError:
-        if limit.expired():
-            raise TaskTimeout(text=f"ran longer than {limit_s:g} s") from None
-        raise
-
-
 def _end_with_supervisor(life_fd: int) -> None:
     """Blocks until the supervisor is gone: then nobody answers for this process any more."""
     os.read(life_fd, 1)
@@ -683,9 +556,9 @@ def _end_with_supervisor(life_fd: int) -> None:
     os._exit(1)
 
 
-def main(spec_json: str) -> int:
+def main() -> int:
     """The whole life of a worker process. Returns the exit code."""
-    fields = json.loads(spec_json)
+    fields = json.loads(sys.argv[1])
     spec = WorkerSpec(**{**fields, "queues": tuple(fields["queues"])})
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle.
     logging.basicConfig(

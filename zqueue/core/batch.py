@@ -84,7 +84,7 @@ class Batch:
 
     def part(self, start: int, count: int) -> Batch:
         """The tasks ``start .. start + count`` of this batch, as a batch of their own."""
-        assert 0 <= start and 0 < count and start + count <= self.count
+        assert 0 <= start < start + count <= self.count
         return Batch(
             self.frame, self.first + start, count, attempt=self.attempt, crashes=self.crashes
         )

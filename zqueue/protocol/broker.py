@@ -191,8 +191,8 @@ class BrokerProtocol:
         """Time has passed: who was silent for too long is lost."""
         for peer in self._liveness.lost(now):
             self._lose(peer, now, crashed=True)
-        for id in self._away.lost(now):
-            del self._producers[id]
+        for producer_id in self._away.lost(now):
+            del self._producers[producer_id]
 
     def next_deadline(self) -> float | None:
         """When `tick` wants to be called at the latest."""
@@ -333,8 +333,8 @@ class BrokerProtocol:
 
     def _on_heartbeat(self, known: Peer, message: Heartbeat, now: float) -> None:
         if isinstance(known, Supervisor):
-            for id in message.workers:
-                worker = self._workers.get(id)
+            for worker_id in message.workers:
+                worker = self._workers.get(worker_id)
                 if worker is not None and worker.supervisor == known.id:
                     self._liveness.hear(worker.peer, now)
 

@@ -12,6 +12,7 @@ one and alone (see `core.ready`), and the one whose workers died `crashes_max` t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 from ..core.batch import Batch
 from ..core.counters import Counters
@@ -203,9 +204,7 @@ class Dispatch:
             except ProtocolError:
                 body = batch.frame.body[:4096]
             frame = batch.frame
-            self._dead.add(
-                DeadLetter(frame.queue, frame.task, body, reason, error, batch.attempt)
-            )
+            self._dead.add(DeadLetter(frame.queue, frame.task, body, reason, error, batch.attempt))
 
     def _errors_of(self, batch: Batch, errors: bytes) -> Iterator[bytes]:
         """The packed error of each task; one error may stand for all."""
@@ -214,7 +213,7 @@ class Dispatch:
         except ProtocolError:
             offsets = ()
         if len(offsets) - 1 == batch.count:
-            for start, stop in zip(offsets, offsets[1:], strict=False):
+            for start, stop in pairwise(offsets):
                 yield errors[start:stop]
         else:
             only = errors[offsets[0] : offsets[1]] if len(offsets) > 1 else b""

@@ -1,0 +1,181 @@
+"""Sending from the shell: ``zqueue send`` and ``zqueue pipe``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from time import monotonic
+from typing import IO, Any, NamedTuple
+
+import click
+
+from .ask import ask
+from .errors import ConfigError, LocalError, RemoteError, ZQueueError
+from .producer import Producer
+
+AHEAD_LINES = 20_000
+"""Lines sent ahead of the result that is printed."""
+
+PROGRESS_EVERY_S = 0.2
+
+
+class BadLine(LocalError):
+    """A line of the input is not JSON."""
+
+
+class Target(NamedTuple):
+    """Where bodies go: a task of a queue, or the queue's only handler."""
+
+    queue: str
+    task: str
+
+
+def find_target(url: str, name: str, *, is_queue: bool) -> Target:
+    """What a name on the command line means.
+
+    Raises `ConfigError` if no worker has announced such a task, and `BrokerLost`.
+    """
+    if is_queue:
+        return Target(name, "")
+    tasks = ask(url)["tasks"]
+    if name in tasks:
+        return Target(tasks[name], name)
+    known = f"it knows: {', '.join(sorted(tasks))}" if tasks else "it knows none"
+    raise ConfigError(
+        f"the broker at {url} knows no task {name!r} ({known}): start a worker that has it "
+        "first, or give --queue to send bodies to a queue"
+    )
+
+
+def to_body(value: Any) -> Any:
+    """The body of a call whose parameters were written as JSON."""
+    return value if isinstance(value, list | dict) else [value]
+
+
+def send_one(
+    url: str, name: str, arguments: tuple[str, ...], *, is_queue: bool, wait: bool, timeout_s: float
+) -> None:
+    """Send one call, or bodies to a queue. Prints the result if it is waited for."""
+    values = []
+    for argument in arguments:
+        try:
+            values.append(json.loads(argument))
+        except ValueError:
+            raise ConfigError(
+                f"{argument!r} is not JSON: text needs quotes of its own, as in '\"text\"'"
+            ) from None
+    target = find_target(url, name, is_queue=is_queue)
+    with Producer(url, timeout=timeout_s) as producer:
+        bodies = values if is_queue else [values]
+        if not wait:
+            producer.send_many(target.queue, bodies, task=target.task)
+            return
+        for body in bodies:
+            future = producer.submit(target.queue, body, task=target.task)
+            try:
+                click.echo(json.dumps(future.result(timeout_s)))
+            except TimeoutError as error:
+                if isinstance(error, ZQueueError):
+                    raise
+                raise ZQueueError(f"no result within {timeout_s:g} s") from None
+
+
+def read_lines(lines: IO[bytes]) -> Iterator[tuple[int, Any]]:
+    """Number and value of each line that is not blank. Raises `BadLine`."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line)
+        except ValueError as error:
+            raise BadLine(f"line {number} is not JSON: {error}") from None
+
+
+class Progress:
+    """A line on stderr that counts."""
+
+    def __init__(self, shown: bool) -> None:
+        self._shown = shown
+        self._began = monotonic()
+        self._next = self._began + PROGRESS_EVERY_S
+        self.count = 0
+
+    def add(self) -> None:
+        """One more."""
+        self.count += 1
+        if self._shown and monotonic() >= self._next:
+            self._next = monotonic() + PROGRESS_EVERY_S
+            self._print("\r")
+
+    def end(self) -> None:
+        """That was all."""
+        if self._shown:
+            self._print("\n")
+
+    def _print(self, end: str) -> None:
+        rate = self.count / max(monotonic() - self._began, 1e-9)
+        print(f"\r{self.count:,} lines, {rate:,.0f}/s  ", end=end, file=sys.stderr, flush=True)
+
+
+def run_pipe(
+    url: str, name: str, lines: IO[bytes], out: IO[str], *, is_queue: bool, timeout_s: float,
+    progress: bool,
+) -> int:  # fmt: skip
+    """Send every line; print the results in order. Returns the exit code.
+
+    Raises `BadLine` when a line is not JSON, once all lines before it are done with.
+    """
+    target = find_target(url, name, is_queue=is_queue)
+    shown = Progress(progress)
+    with Producer(url, timeout=timeout_s) as producer, contextlib.ExitStack() as stack:
+        stack.callback(shown.end)
+        if is_queue:
+            for _, value in read_lines(lines):
+                producer.send(target.queue, value)
+                shown.add()
+            return 0
+        return _pipe_task(producer, target, lines, out, shown)
+
+
+def _pipe_task(
+    producer: Producer, target: Target, lines: IO[bytes], out: IO[str], shown: Progress
+) -> int:
+    """One thread reads and sends, this one prints: neither slow input nor slow tasks block the
+    other."""
+    results: queue.Queue[Future[Any] | Exception | None] = queue.Queue(AHEAD_LINES)
+
+    def read() -> None:
+        try:
+            for _, value in read_lines(lines):
+                results.put(producer.submit(target.queue, to_body(value), task=target.task))
+        except Exception as error:
+            results.put(error)
+        else:
+            results.put(None)
+
+    threading.Thread(target=read, name="zqueue-pipe", daemon=True).start()
+    failed = 0
+    while (item := results.get()) is not None:
+        if isinstance(item, Exception):
+            raise item
+        try:
+            line = json.dumps(item.result())
+        except ZQueueError as error:
+            failed += 1
+            type_name = error.type_name if isinstance(error, RemoteError) else type(error).__name__
+            text = error.text if isinstance(error, RemoteError) else str(error)
+            line = json.dumps({"error": {"type": type_name, "text": text}})
+        except TypeError:
+            failed += 1
+            line = json.dumps({"error": {"type": "TypeError", "text": "the result is not JSON"}})
+        out.write(line + "\n")
+        if results.empty():
+            out.flush()
+        shown.add()
+    out.flush()
+    return 1 if failed else 0

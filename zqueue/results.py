@@ -1,0 +1,128 @@
+"""Results on the wire: packed by the worker that has them, unpacked where they are awaited.
+
+Outcomes travel as runs of tasks that ended alike (docs/protocol.md, "Settle" and "Result"): the
+values of a run are one array, an error is ``[type, text, traceback]``.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable
+from typing import Any
+
+from .errors import (
+    BodyError,
+    ProtocolError,
+    RemoteError,
+    RemoteTraceback,
+    TaskTimeout,
+    UnknownTask,
+    WorkerLost,
+)
+from .protocol.codec import FRAME_BYTES_MAX, pack, unpack_bodies
+from .protocol.messages import DONE, FAILED, RESULTS
+
+TRACEBACK_CHARS_MAX = 8_000
+
+_REMOTE_ERRORS = {cls.__name__: cls for cls in (TaskTimeout, WorkerLost, UnknownTask)}
+
+# --- in the worker ---
+
+Failure = tuple[int, BaseException]
+"""Position and exception of a task that raised."""
+
+OutcomeRun = tuple[int, int, int, bytes]
+"""``(first, tasks, status, frame)``"""
+
+
+def pack_outcomes(
+    first: int, tasks: int, values: list[Any] | None, failures: Iterable[Failure]
+) -> list[OutcomeRun]:
+    """What became of tasks ``first .. first + tasks``, as runs to settle.
+
+    ``values`` are theirs, in order, or None if nobody wants them; ``failures`` hold positions
+    counted like ``first``.
+    """
+    runs: list[OutcomeRun] = []
+    done = first
+    for position, error in [*failures, (first + tasks, None)]:
+        if position > done:
+            wanted = None if values is None else values[done - first : position - first]
+            runs += _done_runs(done, position - done, wanted)
+        if error is not None:
+            runs.append((position, 1, FAILED, error_frame(error)))
+        done = position + 1
+    return runs
+
+
+def _done_runs(first: int, tasks: int, values: list[Any] | None) -> list[OutcomeRun]:
+    if values is None:
+        return [(first, tasks, DONE, b"")]
+    try:
+        frame = pack(values)
+    except BodyError as error:
+        if tasks == 1:
+            what = BodyError(f"the result cannot be sent: {error}")
+            return [(first, 1, FAILED, error_frame(what))]
+    else:
+        if len(frame) <= FRAME_BYTES_MAX:
+            return [(first, tasks, RESULTS, frame)]
+        if tasks == 1:
+            text = f"the result is {len(frame):,} bytes packed, over {FRAME_BYTES_MAX:,}"
+            return [(first, 1, FAILED, error_frame(BodyError(text)))]
+    half = tasks // 2
+    return _done_runs(first, half, values[:half]) + _done_runs(
+        first + half, tasks - half, values[half:]
+    )
+
+
+def error_frame(error: BaseException) -> bytes:
+    """One error ``[type, text, traceback]``, as an array of one."""
+    name, text = type(error).__qualname__, str(error)
+    if isinstance(error, RemoteError):
+        name, text = error.type_name, error.text
+    lines = "".join(traceback.format_exception(error))
+    if len(lines) > TRACEBACK_CHARS_MAX:
+        half = TRACEBACK_CHARS_MAX // 2
+        lines = f"{lines[:half]}\n    …\n{lines[-half:]}"
+    try:
+        return pack([[name, str(text)[:TRACEBACK_CHARS_MAX], lines]])
+    except BodyError:  # Lone surrogates: text that is not text.
+        clean = [part.encode("utf-8", "replace").decode() for part in (name, str(text), lines)]
+        return pack([clean])
+
+
+# --- where they are awaited ---
+
+
+def remote_error(error: Any) -> RemoteError:
+    """The exception for an error ``[type, text, traceback]`` from a worker."""
+    try:
+        type_name, text, traceback = map(str, error)
+    except (TypeError, ValueError):
+        type_name, text, traceback = "Error", repr(error), ""
+    raised = _REMOTE_ERRORS.get(type_name, RemoteError)(type_name, text)
+    if traceback:
+        raised.__cause__ = RemoteTraceback(traceback)
+    return raised
+
+
+Outcome = tuple[bool, Any]
+"""``(True, value)`` or ``(False, exception)``."""
+
+
+def unpack_outcomes(status: int, tasks: int, frame: bytes) -> list[Outcome]:
+    """What became of each task of a run."""
+    if status == DONE:
+        return [(True, None)] * tasks
+    try:
+        items = unpack_bodies(frame)
+    except ProtocolError as error:
+        return [(False, error)] * tasks
+    if status == RESULTS and len(items) == tasks:
+        return [(True, item) for item in items]
+    if not items:
+        return [(False, ProtocolError("malformed", "the worker's answer is empty"))] * tasks
+    if len(items) != tasks:
+        items = [items[0]] * tasks
+    return [(False, remote_error(item)) for item in items]
