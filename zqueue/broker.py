@@ -271,8 +271,8 @@ def run_broker(config: BrokerConfig) -> int:
         except BaseException:
             broker._context.destroy(0)
             raise
-        watch_collector(broker.protocol.pauses)
         tame_collector()
+        watch_collector(broker.protocol.pauses)
         if config.insecure:
             logger.warning("running without authentication: anybody who reaches %s may send "
                            "and take tasks", url)  # fmt: skip

@@ -13,6 +13,7 @@ import re
 import signal
 import statistics
 import subprocess
+import sys
 import sysconfig
 import tempfile
 import threading
@@ -243,11 +244,11 @@ def count_in_pool(
     tally = Tally()
     killed: int | None = None
     sent = 0
-    bar = progressbar(
-        length=total, label="counting", file=click.get_text_stream("stderr"), hidden=not progress
-    )
-    began = monotonic()
-    with Producer(url) as producer, bar:
+    with (
+        Producer(url) as producer,
+        progressbar(length=total, label="counting", file=sys.stderr, hidden=not progress) as bar,
+    ):
+        began = monotonic()
         for text in chunks(files):
             tally.wait_for_room()
             tally.expect(producer.submit(QUEUE, (text,), task=TASK))
@@ -257,7 +258,8 @@ def count_in_pool(
             if kill and killed is None and sent >= KILL_AT * total:
                 killed = kill_one(url)
         tally.wait_for_all()
-    return tally, monotonic() - began, killed
+        seconds = monotonic() - began
+    return tally, seconds, killed
 
 
 def percentiles_ms(latencies_s: list[float]) -> dict[str, float]:

@@ -467,6 +467,8 @@ class Producer:
                 protocol.receive(frames, now)
             while (event := protocol.next_event()) is not None:
                 self._on_event(event)
+            if protocol.link.state is State.LEFT:
+                self._changed.notify_all()
         deadline = protocol.next_deadline()
         if deadline is not None and deadline < self._armed_until:
             self._wake()

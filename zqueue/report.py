@@ -29,11 +29,14 @@ def describe_info(state: dict[str, Any], url: str) -> str:
     """The answer to ``info``, for people."""
     draining = "  DRAINING" if state["draining"] else ""
     memory = state["rss_bytes"] / 1e6
-    parts = [
+    head = (
         f"broker {state['url']}  zqueue {state['version']}  pid {state['pid']}"
         f"  up {state['uptime_s']:,.0f} s  memory {memory:,.0f} MB{draining}\n"
         f"holds {state['bytes']:,} of {state['bytes_max']:,} bytes"
-        f"  producers {state['producers']:,}",
+        f"  producers {state['producers']:,}"
+    )
+    parts = [
+        head,
     ]
     queues = state["queues"]
     if queues:

@@ -146,8 +146,8 @@ class Worker:
 
     def run(self) -> int:
         """Work until told to stop. Returns the exit code."""
-        watch_collector(self._pauses)
         tame_collector()
+        watch_collector(self._pauses)
         threading.Thread(target=self._watch, name="zqueue-warden", daemon=True).start()
         poller = zmq.Poller()
         poller.register(self._signals.fd, zmq.POLLIN)
