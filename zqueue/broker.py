@@ -30,7 +30,7 @@ from .errors import ConfigError
 from .net.collector import tame_collector, watch_collector
 from .net.device import Egress, Ingress
 from .net.signals import Signals
-from .net.sockets import bind, hold_ipc_path, make_socket, receive
+from .net.sockets import bind, hold_ipc_path, make_socket, receive, send
 from .protocol.broker import BrokerProtocol, Limits
 from .protocol.codec import FRAME_BYTES_MAX
 from .protocol.intake import Ingest
@@ -69,15 +69,14 @@ class Outboxes:
         waiting = self._waiting.get(peer)
         if waiting is None:
             try:
-                self._router.send_multipart([peer, *frames], zmq.NOBLOCK)
-                return True
-            except zmq.Again:
-                waiting = self._waiting[peer] = deque()
-                self._bytes[peer] = 0
+                if send(self._router, [peer, *frames]):
+                    return True
             except zmq.ZMQError as error:
                 if error.errno != zmq.EHOSTUNREACH:
                     raise
                 return False
+            waiting = self._waiting[peer] = deque()
+            self._bytes[peer] = 0
         self._bytes[peer] += sum(map(len, frames))
         waiting.append(frames)
         if self._bytes[peer] > OUTBOX_BYTES_MAX:
@@ -91,11 +90,10 @@ class Outboxes:
         for peer in list(self._waiting):
             waiting = self._waiting[peer]
             try:
-                while waiting:
-                    self._router.send_multipart([peer, *waiting[0]], zmq.NOBLOCK)
+                while waiting and send(self._router, [peer, *waiting[0]]):
                     self._bytes[peer] -= sum(map(len, waiting.popleft()))
-            except zmq.Again:
-                continue
+                if waiting:
+                    continue
             except zmq.ZMQError as error:
                 if error.errno != zmq.EHOSTUNREACH:
                     raise
@@ -157,6 +155,7 @@ class Broker:
 
     def run(self, signals: Signals) -> int:
         """Serve until a signal says to stop. Returns the exit code."""
+        self._is_device = self._ingress is not None or bool(self._egresses)
         self._poll(self._router, zmq.POLLIN)
         self._poller.register(signals.fd, zmq.POLLIN)
         while True:
@@ -165,8 +164,10 @@ class Broker:
             if any(source == signals.fd for source, _ in events):
                 signals.clear()
             self._receive(now)
+            self._send(now)
             self.protocol.tick(now)
-            self._move_plain_lane()
+            if self._is_device:
+                self._move_plain_lane()
             self._send(now)
             code = self._stop_code(signals, now)
             if code is not None:

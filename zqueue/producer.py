@@ -69,7 +69,7 @@ from .results import Outcome
 logger = logging.getLogger(__name__)
 
 
-BATCH_TASKS = 512
+BATCH_TASKS = 2048
 """Tasks in a full batch. Doubling it gains nothing that can be measured (docs/benchmarks.md)."""
 
 BATCH_BYTES = 64 << 10

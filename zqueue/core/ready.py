@@ -109,32 +109,34 @@ class ReadyQueue:
         """Whether the next task must run alone."""
         return bool(self._returned) and self._returned[0].crashes > 0
 
-    def take(self, tasks_max: int, bytes_max: int, batches_max: int) -> list[Batch]:
-        """Lease out up to so many tasks, in order; at least one task if any is ready.
+    def take(
+        self, tasks_max: int, *, cut_min: int, bytes_max: int, batches_max: int
+    ) -> list[Batch]:
+        """Lease out up to so many tasks, in order.
 
-        A suspect at the front comes by itself, as one task.
+        Only the first batch may be cut, and only to ``cut_min`` tasks or more: cutting costs, so
+        a batch that will fit a little later is not cut now. Hence the answer may be empty. A
+        suspect at the front comes by itself, as one task.
         """
         if self.has_suspect():
             return [self._lease(self._cut(self._returned, 1))]
         taken: list[Batch] = []
-        nbytes = 0
-        while tasks_max > 0 and len(taken) < batches_max:
+        while len(taken) < batches_max:
             source = self._returned or self._new
             if not source or source[0].crashes > 0:
                 break
             batch = source[0]
-            fits = tasks_max
-            if nbytes + batch.nbytes > bytes_max:
+            if batch.count > tasks_max or batch.nbytes > bytes_max:
+                if taken or tasks_max < min(batch.count, cut_min):
+                    break
                 share = batch.nbytes // batch.count + 1
-                fits = min(fits, (bytes_max - nbytes) // share)
-                if fits < 1:
-                    if taken:
-                        break
-                    fits = 1
-            batch = self._lease(self._cut(source, fits))
-            taken.append(batch)
+                fits = max(1, min(tasks_max, bytes_max // share))
+                return [self._lease(self._cut(source, fits))]
+            source.popleft()
+            self._discount_ready(batch)
+            taken.append(self._lease(batch))
             tasks_max -= batch.count
-            nbytes += batch.nbytes
+            bytes_max -= batch.nbytes
         return taken
 
     def _cut(self, source: deque[Batch], tasks: int) -> Batch:

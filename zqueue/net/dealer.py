@@ -12,7 +12,12 @@ from collections import deque
 import zmq
 
 from ..config import Address
-from .sockets import make_socket, receive
+from .sockets import make_socket, receive, send
+
+
+_EVENTS = int(zmq.EVENTS)
+_IN = int(zmq.POLLIN)
+_IN_OR_OUT = int(zmq.POLLIN | zmq.POLLOUT)
 
 
 class Dealer:
@@ -41,11 +46,11 @@ class Dealer:
     @property
     def wanted(self) -> int:
         """What to poll the socket for."""
-        return zmq.POLLIN | zmq.POLLOUT if self._outbox else zmq.POLLIN
+        return _IN_OR_OUT if self._outbox else _IN
 
     def is_due(self) -> bool:
         """Whether there is something to receive, or room for what waits in the outbox."""
-        return bool(int(self._socket.getsockopt(zmq.EVENTS)) & self.wanted)
+        return bool(int(self._socket.get(_EVENTS)) & self.wanted)
 
     def send(self, messages: list[list[bytes]]) -> None:
         """Send messages, in order, after what waits in the outbox."""
@@ -53,13 +58,13 @@ class Dealer:
             self._outbox.extend(messages)
             messages = []
         for i, frames in enumerate(messages):
-            if not self._try(frames):
+            if not send(self._socket, frames):
                 self._outbox.extend(messages[i:])
                 return
 
     def flush(self) -> None:
         """Send what waits in the outbox, as far as there is room."""
-        while self._outbox and self._try(self._outbox[0]):
+        while self._outbox and send(self._socket, self._outbox[0]):
             self._outbox.popleft()
 
     def discard(self) -> None:
@@ -75,9 +80,3 @@ class Dealer:
         self._socket.close(0)
         self._context.term()
 
-    def _try(self, frames: list[bytes]) -> bool:
-        try:
-            self._socket.send_multipart(frames, zmq.NOBLOCK)
-        except zmq.Again:
-            return False
-        return True

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import zmq
 
 from ..config import Address
-from .sockets import bind, make_socket, receive
+from .sockets import bind, make_socket, receive, send
 
 FRAMES = 2
 """``[queue, batch]``"""
@@ -81,9 +81,7 @@ class Egress:
             frames = self._held or self._give()
             if frames is None:
                 return
-            try:
-                self.socket.send_multipart(frames, zmq.NOBLOCK)
-            except zmq.Again:
+            if not send(self.socket, frames):
                 self._held = frames
                 return
             self._held = None

@@ -102,8 +102,16 @@ class Dispatch:
             if worker is None:
                 return
             suspect = ready.has_suspect()
-            batches = ready.take(_room(worker), DELIVERY_BYTES_MAX, DELIVERY_BATCHES_MAX)
-            self._deliver(worker, queue, batches, alone=suspect)
+            batches = ready.take(
+                _room(worker),
+                cut_min=max(1, worker.credit // 2),
+                bytes_max=DELIVERY_BYTES_MAX,
+                batches_max=DELIVERY_BATCHES_MAX,
+            )
+            if batches:
+                self._deliver(worker, queue, batches, alone=suspect)
+            else:
+                del queue.hungry[worker]  # Until it has room for a useful piece.
 
     def _next_hungry(self, queue: Queue) -> Worker | None:
         """The worker whose turn it is, moved to the end of the row."""
@@ -327,7 +335,9 @@ class Dispatch:
         """The next batch that leaves by the plain lane, as ``[queue, batch]``; None if none."""
         queue = self._intake.queues.get(name)
         while queue is not None and queue.ready.ready_tasks:
-            (batch,) = queue.ready.take(1 << 31, DELIVERY_BYTES_MAX, 1)
+            (batch,) = queue.ready.take(
+                1 << 31, cut_min=1, bytes_max=DELIVERY_BYTES_MAX, batches_max=1
+            )
             try:
                 body = batch.body(index_bodies, array_header)
             except ProtocolError as error:

@@ -1,0 +1,116 @@
+"""Side by side in one run: raw pyzmq (at most once) and zqueue (at least once).
+
+    python perf/compare.py                 seven alternating runs of everything
+    python perf/compare.py --runs 3 --json results.json
+
+Rates are tasks/s until the last task is done. The same machine's speed moves by half within
+minutes, so only the ratios within one run mean something: each is taken between neighbours in
+time, and its median and range over the runs are given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import ours
+import raw
+
+import zqueue
+
+
+def median(values: list[float]) -> float:
+    """The middle one."""
+    return statistics.median(values)
+
+
+def percentile(values: list[int], p: int) -> float:
+    """In milliseconds, from nanoseconds."""
+    return statistics.quantiles(values, n=100, method="inclusive")[p - 1] / 1e6
+
+
+def measure(runs: int, tasks: int, paced: int) -> dict[str, list[float]]:
+    """Every figure of every run."""
+    figures: dict[str, list[float]] = {}
+
+    def note(name: str, value: float) -> None:
+        figures.setdefault(name, []).append(value)
+        print(f"  {name:34s} {value:14,.3f}", file=sys.stderr, flush=True)
+
+    for run in range(runs):
+        print(f"run {run + 1} of {runs}", file=sys.stderr)
+        with tempfile.TemporaryDirectory() as folder, raw.running(folder) as floor:
+            note("raw one a frame, tasks/s", floor.one_by_one(tasks // 4))
+            note("raw 512 a frame, tasks/s", floor.many(tasks))
+            latencies = floor.latency(paced, 0.005)
+            note("raw latency p50, ms", percentile(latencies, 50))
+            note("raw latency p99, ms", percentile(latencies, 99))
+        for processes in (1, 2):
+            with ours.running(processes) as us:
+                note(f"send, {processes} worker, tasks/s", us.send(tasks))
+                note(f"send_many, {processes} worker, tasks/s", us.send_many(tasks))
+                if processes == 1:
+                    latencies = us.latency(paced, 0.005)
+                    note("zqueue latency p50, ms", percentile(latencies, 50))
+                    note("zqueue latency p99, ms", percentile(latencies, 99))
+    return figures
+
+
+RATIOS = [
+    ("send / raw one a frame", "send, 1 worker, tasks/s", "raw one a frame, tasks/s", 2.0),
+    ("send, 2 workers / raw one a frame", "send, 2 worker, tasks/s", "raw one a frame, tasks/s", 2),
+    ("send_many / raw 512", "send_many, 1 worker, tasks/s", "raw 512 a frame, tasks/s", 0.9),
+    ("send_many, 2 workers / raw 512", "send_many, 2 worker, tasks/s", "raw 512 a frame, tasks/s",
+     0.9),
+    ("latency p50 / raw", "zqueue latency p50, ms", "raw latency p50, ms", 1.5),
+    ("latency p99 / raw", "zqueue latency p99, ms", "raw latency p99, ms", 2.0),
+]  # fmt: skip
+
+
+def report(figures: dict[str, list[float]]) -> str:
+    """Medians and ranges, and the ratios run by run."""
+    lines = [
+        f"zqueue {zqueue.__version__}, Python {platform.python_version()}, {platform.machine()}",
+        "",
+        "| figure | median | lowest | highest |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name, values in figures.items():
+        form = ",.0f" if "tasks/s" in name else ".3f"
+        cells = " | ".join(format(f(values), form) for f in (median, min, max))
+        lines.append(f"| {name} | {cells} |")
+    lines += ["", "| ratio | median | lowest | highest | wanted |", "| --- | ---: | ---: | ---: | ---: |"]
+    for name, ours_, theirs, wanted in RATIOS:
+        ratios = [a / b for a, b in zip(figures[ours_], figures[theirs], strict=True)]
+        cells = " | ".join(format(f(ratios), ".2f") for f in (median, min, max))
+        sign = "<=" if "latency" in name else ">="
+        lines.append(f"| {name} | {cells} | {sign} {wanted} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parse arguments, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--tasks", type=int, default=1_000_000, help="tasks of one throughput run")
+    parser.add_argument("--paced", type=int, default=1_000, help="tasks of one latency run")
+    parser.add_argument("--json", type=Path, help="also write every figure to this file")
+    arguments = parser.parse_args()
+    figures = measure(arguments.runs, arguments.tasks, arguments.paced)
+    print(report(figures))
+    if arguments.json:
+        data: dict[str, Any] = {"version": zqueue.__version__, "figures": figures}
+        arguments.json.write_text(json.dumps(data, indent=1))
+
+
+if __name__ == "__main__":
+    main()
