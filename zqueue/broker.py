@@ -129,6 +129,7 @@ class Broker:
         self._ingress: Ingress | None = None
         self._egresses: list[Egress] = []
         self._give_up_at: float | None = None
+        self._is_quiet = True
 
     def open(self) -> str:
         """Bind everything. Returns the URL of the leased lane."""
@@ -194,12 +195,16 @@ class Broker:
         return max(0, int((min(due) - now) * 1000) + 1) if due else None
 
     def _receive(self, now: float) -> None:
+        """Take what came. While little comes, the first message is answered before anything
+        else is looked at; while much comes, answers gather so that small ones travel together."""
         router, take = self._router, self.protocol.receive
-        for _ in range(TURN_MESSAGES):
-            frames = receive(router, FRAMES_MAX)
-            if frames is None:
-                return
+        received = 0
+        while received < TURN_MESSAGES and (frames := receive(router, FRAMES_MAX)) is not None:
             take(frames[0], frames[1:], now)
+            received += 1
+            if received == 1 and self._is_quiet:
+                self._send(now)
+        self._is_quiet = received <= 1
 
     def _send(self, now: float) -> None:
         protocol, outboxes = self.protocol, self._outboxes

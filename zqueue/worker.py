@@ -139,6 +139,7 @@ class Worker:
         self._done = 0
         self._failed = 0
         self._report_at = 0.0
+        self._tick_at = 0.0
         self._logged = 0
         self._logged_since = 0.0
         self._silence_said = False
@@ -157,6 +158,8 @@ class Worker:
                     self._begin_drain()
                 self._protocol.set_credit(0 if self._draining else self._meter.credit)
                 self._converse()
+                if self._draining:
+                    self._give_back()  # What was on its way when we asked for no more.
                 work = self._pending.popleft() if self._pending else None
             if self._loop is not None and self._loop.done:
                 self._settle_async(self._loop)
@@ -177,15 +180,20 @@ class Worker:
         """Take what came, send what should go."""
         protocol, dealer = self._protocol, self._dealer
         now = monotonic()
-        dealer.flush()
-        while (frames := dealer.receive()) is not None:
+        # Whatever brings work is run before anything else is read: it can wait in the pipe.
+        while not self._pending and (frames := dealer.receive()) is not None:
             protocol.receive(frames, now)
-        protocol.tick(now)
-        while (event := protocol.next_event()) is not None:
-            self._on_event(event)
-        if now >= self._report_at:
-            self._report_at = now + REPORT_EVERY_S
-            self._report()
+            while (event := protocol.next_event()) is not None:
+                self._on_event(event)
+        if now >= self._tick_at:
+            protocol.tick(now)
+            while (event := protocol.next_event()) is not None:
+                self._on_event(event)
+            if now >= self._report_at:
+                self._report_at = now + REPORT_EVERY_S
+                self._report()
+            self._tick_at = min(self._report_at, protocol.next_deadline() or now + 1.0)
+        dealer.flush()
         dealer.send(protocol.to_send())
 
     def _on_event(self, event: Connected | Disconnected | Rejected | Leased) -> None:
@@ -469,6 +477,7 @@ class Worker:
                 if self._signals.count(signal.SIGTERM):
                     self._begin_drain()
                 self._protocol.set_credit(0)
+                self._give_back()
                 self._converse()
                 self._give_back()
                 self._dealer.send(self._protocol.to_send())

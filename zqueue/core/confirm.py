@@ -80,6 +80,9 @@ class Taken:
         A gap that lies `REORDER_MAX` behind is given up: its number counts as taken. Memory
         stays bounded whatever a producer sends.
         """
+        if sequence == self.mark + 1 and not self._above:
+            self.mark = sequence  # As it nearly always is.
+            return True
         if sequence in self:
             return False
         self._above.add(sequence)

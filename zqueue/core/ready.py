@@ -74,8 +74,8 @@ class ReadyQueue:
     def is_full(self) -> bool:
         """At or above high water: new work should wait."""
         return (
-            self.tasks >= self.tasks_max
-            or self.bytes >= self.bytes_max
+            self.ready_tasks + self.leased_tasks >= self.tasks_max
+            or self.ready_bytes + self.leased_bytes >= self.bytes_max
             or self.budget.bytes >= self.budget.bytes_max
         )
 

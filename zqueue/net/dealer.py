@@ -79,4 +79,3 @@ class Dealer:
         """Close the socket. What was not sent is dropped."""
         self._socket.close(0)
         self._context.term()
-

@@ -1,7 +1,7 @@
 """The broker's machine: who is there, what they say, and what they are answered.
 
 Theory of operation. Peers are known by the routing id under which the ROUTER socket has them.
-A peer says `Hello`, then what its role may say (`_MAY_SAY`); anything else is refused and
+A peer says `Hello`, then what its role may say (`_says`); anything else is refused and
 counted, and never harms anybody but its sender. Tasks come in through `Intake` and leave
 through `Dispatch`; this file joins the two to the peers.
 
@@ -85,14 +85,6 @@ class Observer:
 
 Peer = Producer | Worker | Supervisor | Observer
 
-_MAY_SAY: dict[type[Any], frozenset[type[Any]]] = {
-    Producer: frozenset({Publish, Await}),
-    Worker: frozenset({Credit, Settle, Report}),
-    Supervisor: frozenset({Departed}),
-    Observer: frozenset(),
-}
-"""Beside `Hello`, `Heartbeat`, `Goodbye` and `Ask`, which all may say."""
-
 
 class BrokerProtocol:
     """One broker's conversations with all its peers.
@@ -143,14 +135,18 @@ class BrokerProtocol:
         self._workers: dict[bytes, Worker] = {}
         self._tasks: dict[str, str] = {}
         self._departed_gc: PauseStats = {"count": 0, "total": 0.0, "max": 0.0}
-        self._says: dict[type[Any], Callable[[Any, Any, list[bytes], float], None]] = {
-            Publish: self._on_publish,
-            Await: self._on_await,
-            Credit: self._on_credit,
-            Settle: self._on_settle,
-            Report: self._on_report,
-            Departed: self._on_departed,
+        self._says: dict[
+            type[Any], tuple[type[Any], Callable[[Any, Any, list[bytes], float], None]]
+        ]
+        self._says = {
+            Publish: (Producer, self._on_publish),
+            Await: (Producer, self._on_await),
+            Credit: (Worker, self._on_credit),
+            Settle: (Worker, self._on_settle),
+            Report: (Worker, self._on_report),
+            Departed: (Supervisor, self._on_departed),
         }
+        """Who may say what, beside `Hello`, `Heartbeat`, `Goodbye` and `Ask`, which all may."""
 
     def __repr__(self) -> str:
         return (
@@ -199,11 +195,14 @@ class BrokerProtocol:
         return self._liveness.next_deadline()
 
     def to_send(self) -> list[tuple[bytes, list[bytes]]]:
-        """Messages that should go out now: ``(peer, frames)``, in order."""
+        """Messages that should go out now: ``(peer, frames)``, in order.
+
+        Call it until it returns nothing: confirms are not prepared before the rest is on its way.
+        """
         self.dispatch.hand_out()
-        self.intake.send_confirms()
-        out = self._out[:]
-        self._out.clear()
+        if not self._out:
+            self.intake.send_confirms()
+        out, self._out = self._out, []
         return out
 
     def drain(self) -> None:
@@ -222,25 +221,24 @@ class BrokerProtocol:
     # --- peers ---
 
     def _receive(self, peer: bytes, message: Message, frames: list[bytes], now: float) -> None:
-        if isinstance(message, Hello):
-            self._on_hello(peer, message, frames, now)
-            return
-        if isinstance(message, Ask):
-            self._send(peer, Tell(), [self._tell(message.what)])
-            return
         known = self._peers.get(peer)
-        if known is None:
+        said = self._says.get(type(message))
+        if said is not None and type(known) is said[0]:
+            self._liveness.hear(peer, now)
+            said[1](known, message, frames, now)
+        elif isinstance(message, Hello):
+            self._on_hello(peer, message, frames, now)
+        elif isinstance(message, Ask):
+            self._send(peer, Tell(), [self._tell(message.what)])
+        elif known is None:
             self._send(peer, Refuse(UNKNOWN_PEER, 0, "say hello first"), [])
-            return
-        self._liveness.hear(peer, now)
-        if isinstance(message, Heartbeat):
+        elif isinstance(message, Heartbeat):
+            self._liveness.hear(peer, now)
             self._on_heartbeat(known, message, now)
             self._send(peer, Heartbeat([]), [])
         elif isinstance(message, Goodbye):
             self._lose(peer, now, crashed=False, left=True)
             self._send(peer, Goodbye(), [])
-        elif type(message) in _MAY_SAY[type(known)]:
-            self._says[type(message)](known, message, frames, now)
         else:
             what = type(message).__name__
             raise ProtocolError(WRONG_ROLE, f"{what} is not for a {type(known).__name__.lower()}")

@@ -115,11 +115,13 @@ class Dispatch:
 
     def _next_hungry(self, queue: Queue) -> Worker | None:
         """The worker whose turn it is, moved to the end of the row."""
-        for worker in list(queue.hungry):
-            del queue.hungry[worker]
+        hungry = queue.hungry
+        for _ in range(len(hungry)):
+            worker = next(iter(hungry))
+            del hungry[worker]
             if _room(worker) <= 0:
                 continue
-            queue.hungry[worker] = None
+            hungry[worker] = None
             if not worker.in_flight or not queue.ready.has_suspect():
                 return worker
         return None

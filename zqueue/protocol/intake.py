@@ -12,6 +12,7 @@ The plain lane has no answers, so there the device stops reading instead (`Inges
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Callable
 
 from ..core.batch import OVERHEAD_BYTES, Batch, Frame
@@ -40,6 +41,11 @@ Send = Callable[[bytes, Message, list[bytes]], None]
 
 CONFIRM_SEQUENCES_MAX = 512
 """Numbers in one `Confirm`, so that its header stays within its limit."""
+
+
+@functools.lru_cache(4096)
+def _may_be_task(name: str) -> bool:
+    return not name or NAME.match(name) is not None
 
 
 class Ingest(enum.Enum):
@@ -168,7 +174,7 @@ class Intake:
         self._confirming.clear()
 
     def _check(self, message: Publish, body: bytes) -> tuple[Queue, Frame]:
-        if message.task and not NAME.match(message.task):
+        if not _may_be_task(message.task):
             raise ProtocolError(BAD_NAME, "a task name must be 1 to 128 of A-Z a-z 0-9 _ . -")
         if len(body) > FRAME_BYTES_MAX:
             raise ProtocolError(TOO_LARGE, f"the batch is over {FRAME_BYTES_MAX:,} bytes")

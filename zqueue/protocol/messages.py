@@ -251,14 +251,14 @@ _CHECKS: dict[Any, Callable[[Any], bool]] = {
 _packer = BodyPacker()
 _KIND_OF = {cls: kind for kind, cls in KINDS.items()}
 _FIELDS = {
-    kind: (cls, [(name, _CHECKS[type_]) for name, type_ in get_type_hints(cls).items()])
+    kind: (cls, [_CHECKS[type_] for type_ in get_type_hints(cls).values()])
     for kind, cls in KINDS.items()
 }
 
 
 def encode(message: Message) -> bytes:
     """The header frame of a message."""
-    return _packer.pack([VERSION, _KIND_OF[type(message)], *message])
+    return _packer.pack((VERSION, _KIND_OF[type(message)], *message))
 
 
 def decode(frame: bytes) -> Message:
@@ -274,14 +274,13 @@ def decode(frame: bytes) -> Message:
     known = _FIELDS.get(header[1])
     if known is None:
         raise ProtocolError(MALFORMED, f"unknown kind {header[1]}")
-    cls, fields = known
-    values = header[2 : 2 + len(fields)]
-    if len(values) < len(fields):
+    cls, checks = known
+    if len(header) < 2 + len(checks):
         raise ProtocolError(MALFORMED, f"{cls.__name__} lacks fields")
-    for (name, check), value in zip(fields, values, strict=True):
+    message: Message = cls(*header[2 : 2 + len(checks)])
+    for check, value in zip(checks, message, strict=True):
         if not check(value):
-            raise ProtocolError(MALFORMED, f"{cls.__name__}.{name} is not what it should be")
-    message: Message = cls._make(values)
+            raise ProtocolError(MALFORMED, f"a field of {cls.__name__} is not what it should be")
     return message
 
 
