@@ -153,6 +153,8 @@ class Worker:
         poller = zmq.Poller()
         poller.register(self._signals.fd, zmq.POLLIN)
         while True:
+            if self._loop is not None and self._loop.done:
+                self._settle_async(self._loop)
             with self._lock:
                 if self._signals.count(signal.SIGTERM) and not self._draining:
                     self._begin_drain()
@@ -161,8 +163,6 @@ class Worker:
                 if self._draining:
                     self._give_back()  # What was on its way when we asked for no more.
                 work = self._pending.popleft() if self._pending else None
-            if self._loop is not None and self._loop.done:
-                self._settle_async(self._loop)
             if work is not None:
                 self._run_work(work)
                 continue
