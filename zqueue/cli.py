@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import tomllib
 from collections.abc import Callable
@@ -417,9 +416,4 @@ def demo(path: str | None, processes: int, kill: bool, as_json: bool) -> None:
 
 def main() -> None:
     """The entry point of the command."""
-    # A reader that went away (`zqueue info | head`) is no error worth a traceback.
-    try:
-        cli(prog_name="zqueue")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILURE)
+    cli(prog_name="zqueue")

@@ -649,8 +649,8 @@ class Producer:
         if self._waker is not None and threading.current_thread() is not self._thread:
             try:
                 self._waker.send(b"\0")
-            except BlockingIOError:
-                pass  # It is full of wake-ups already.
+            except (BlockingIOError, BrokenPipeError):
+                pass  # It is full of wake-ups already, or the thread has ended.
 
     def _shut(self, why: str) -> None:
         """Say goodbye, stop the thread, close the socket."""

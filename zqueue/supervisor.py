@@ -91,8 +91,9 @@ class Child:
             self.was_ready = self.slot.read().state == READY
         return self.was_ready
 
-    def stop(self) -> None:
+    def stop(self, why: str) -> None:
         """Ask it to finish."""
+        self.killed_for = self.killed_for or why
         self.process.send_signal(signal.SIGTERM)
 
     def kill(self, why: str) -> None:
@@ -230,7 +231,7 @@ class Supervisor:
     def _drain(self, now: float) -> None:
         self._drain_until = now + self._config.drain_timeout_s
         for child in self._children:
-            child.stop()
+            child.stop("drain")
 
     def _reload_next(self) -> None:
         """Stop the next worker to be reloaded, once the one before is replaced."""
@@ -240,8 +241,7 @@ class Supervisor:
             child = self._to_reload[0]
             if child in self._children:
                 if not child.killed_for:
-                    child.killed_for = "reload"
-                    child.stop()
+                    child.stop("reload")
             else:
                 self._to_reload.pop(0)
 

@@ -19,7 +19,7 @@ CREDIT_MAX = 16_384
 mark, and at the smallest useful cost of a task (1 µs) 16 ms of work."""
 
 GROWTH = 4
-WEIGHT = 0.3
+WEIGHT = 0.5
 
 
 class CreditMeter:

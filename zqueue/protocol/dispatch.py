@@ -19,7 +19,7 @@ from ..core.counters import Counters
 from ..core.dead import DeadLetter, DeadLetters
 from ..core.lease import Lease, LeaseTable
 from ..errors import ProtocolError
-from .codec import array_header, index_bodies, pack
+from .codec import BATCH_TASKS_MAX, array_header, index_bodies, pack
 from .intake import Intake, Send
 from .messages import (
     CRASHED,
@@ -162,7 +162,7 @@ class Dispatch:
         worker.credit = message.credit
         lease = self.leases.find(message.lease, worker)
         if lease is None:
-            self._counters.stale += sum(run[2] for run in message.runs)
+            self._counters.stale += sum(min(run[2], BATCH_TASKS_MAX) for run in message.runs)
             self._hunger(worker)
             return
         next_frame = iter(frames)
@@ -170,7 +170,7 @@ class Dispatch:
         for index, first, count, status in message.runs:
             frame = next(next_frame) if status in (RESULTS, FAILED) else b""
             if not lease.close(index, first, count):
-                self._counters.stale += count
+                self._counters.stale += min(count, BATCH_TASKS_MAX)
                 continue
             worker.in_flight -= count
             batch = lease.batches[index]
