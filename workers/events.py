@@ -72,9 +72,9 @@ def store_events(events: list[dict[str, Any]]) -> None:
 def to_row(event: Any) -> tuple[int | str, str]:
     """An event's id, and the event as JSON. Raises `ValueError`, or `TypeError` from `json`."""
     key = event.get("id") if isinstance(event, dict) else None
-    if type(key) not in (int, str):
+    if isinstance(key, bool) or not isinstance(key, int | str):
         raise ValueError("an event needs an id: a whole number or a text")
-    if type(key) is int and not -ID_MAX <= key <= ID_MAX:
+    if isinstance(key, int) and not -ID_MAX <= key <= ID_MAX:
         raise ValueError(f"an event's id is at most {ID_MAX}: larger ones can be texts")
     return key, json.dumps(event)
 
