@@ -87,7 +87,11 @@ def report(figures: dict[str, list[float]]) -> str:
         form = ",.0f" if "tasks/s" in name else ".3f"
         cells = " | ".join(format(f(values), form) for f in (median, min, max))
         lines.append(f"| {name} | {cells} |")
-    lines += ["", "| ratio | median | lowest | highest | wanted |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines += [
+        "",
+        "| ratio | median | lowest | highest | wanted |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
     for name, ours_, theirs, wanted in RATIOS:
         ratios = [a / b for a, b in zip(figures[ours_], figures[theirs], strict=True)]
         cells = " | ".join(format(f(ratios), ".2f") for f in (median, min, max))

@@ -1,7 +1,7 @@
 """What a broker needs: with a full queue, and after many tasks went through.
 
-    python perf/memory.py                  fills 256 MiB, then moves 10 million tasks
-    python perf/memory.py --tasks 1000000
+python perf/memory.py                  fills 256 MiB, then moves 10 million tasks
+python perf/memory.py --tasks 1000000
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Ours:
     def __init__(self, url: str, processes: int) -> None:
         self.url = url
         self._wait_for(lambda state: len(state["workers"]) >= processes)
-        handlers.app._url = url
+        handlers.app.url = url
         self.send_many(20_000)
         self.latency(50, 0.002)
 

@@ -14,7 +14,6 @@ from time import monotonic, monotonic_ns, sleep
 
 import msgpack
 import zmq
-
 from bodies import BATCH, body
 
 _spawn = multiprocessing.get_context("spawn")

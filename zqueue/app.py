@@ -55,8 +55,14 @@ class App:
 
     @property
     def url(self) -> str:
-        """Where the broker is."""
+        """Where the broker is. Can be set until something was sent."""
         return self._url or default_url()
+
+    @url.setter
+    def url(self, url: str) -> None:
+        if self._producer is not None:
+            raise ConfigError(f"the app is connected to {self._producer.url} already")
+        self._url = url
 
     @property
     def producer(self) -> Producer:

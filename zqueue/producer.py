@@ -310,10 +310,15 @@ class Producer:
         with self._lock:
             if self._closed is not None:
                 return
+            self._closed = "this producer was closed"
+            for lane in self._lanes.values():
+                lane.limit = 0
         try:
             self.flush(timeout)
         finally:
-            self._shut("this producer was closed")
+            self._leave()
+        if left := self._unconfirmed():
+            raise TimedOut(f"{left} tasks were sent while the producer was being closed")
 
     def __enter__(self) -> Producer:
         return self
@@ -652,14 +657,9 @@ class Producer:
             except (BlockingIOError, BrokenPipeError):
                 pass  # It is full of wake-ups already, or the thread has ended.
 
-    def _shut(self, why: str) -> None:
+    def _leave(self) -> None:
         """Say goodbye, stop the thread, close the socket."""
         with self._lock:
-            if self._closed is not None:
-                return
-            self._closed = why
-            for lane in self._lanes.values():
-                lane.limit = 0
             self._protocol.link.leave(monotonic())
             self._turn()
             thread = self._thread
@@ -667,7 +667,7 @@ class Producer:
             while self._protocol.link.state is not State.LEFT and self._wait(deadline):
                 pass
             for sequence in list(self._replies):
-                self._fail(sequence, Closed(why))
+                self._fail(sequence, Closed("the producer was closed before the result came"))
             dealer, self._dealer = self._dealer, None
             self._changed.notify_all()
         self._complete()

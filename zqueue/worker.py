@@ -588,7 +588,7 @@ def main() -> int:
             debug = logger.isEnabledFor(logging.DEBUG)
             logger.error("%s", error, exc_info=error.__cause__ if debug else None)
             return 2
-        url = spec.url or app.url
+        url = app.url = spec.url or app.url  # Tasks that send tasks send them here, too.
         worker = Worker(
             app,
             url=url,

@@ -112,14 +112,11 @@ class ReadyQueue:
     def take(
         self, tasks_max: int, *, cut_min: int, bytes_max: int, batches_max: int
     ) -> list[Batch]:
-        """Lease out up to so many tasks, in order.
+        """Lease out up to so many tasks, in order, none of them suspect.
 
         Only the first batch may be cut, and only to ``cut_min`` tasks or more: cutting costs, so
-        a batch that will fit a little later is not cut now. Hence the answer may be empty. A
-        suspect at the front comes by itself, as one task.
+        a batch that will fit a little later is not cut now. Hence the answer may be empty.
         """
-        if self.has_suspect():
-            return [self._lease(self._cut(self._returned, 1))]
         taken: list[Batch] = []
         while len(taken) < batches_max:
             source = self._returned or self._new
@@ -138,6 +135,17 @@ class ReadyQueue:
             tasks_max -= batch.count
             bytes_max -= batch.nbytes
         return taken
+
+    def take_next(self, bytes_max: int) -> Batch:
+        """Lease out the batch at the front, suspect or not, or as much of it as fits."""
+        source = self._returned or self._new
+        batch = source[0]
+        share = batch.nbytes // batch.count + 1
+        return self._lease(self._cut(source, max(1, bytes_max // share)))
+
+    def take_suspect(self) -> Batch:
+        """Lease out the suspect at the front: one task."""
+        return self._lease(self._cut(self._returned, 1))
 
     def _cut(self, source: deque[Batch], tasks: int) -> Batch:
         """Remove up to so many tasks from the batch at the front."""

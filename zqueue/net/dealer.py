@@ -14,7 +14,6 @@ import zmq
 from ..config import Address
 from .sockets import make_socket, receive, send
 
-
 _EVENTS = int(zmq.EVENTS)
 _IN = int(zmq.POLLIN)
 _IN_OR_OUT = int(zmq.POLLIN | zmq.POLLOUT)

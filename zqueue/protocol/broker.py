@@ -177,9 +177,10 @@ class BrokerProtocol:
     def unreachable(self, peer: bytes, frames: list[bytes], now: float) -> None:
         """The socket says that a peer is gone; ``frames`` could not be sent to it."""
         known = self._peers.get(peer)
-        if isinstance(known, Producer) and len(frames) > 1:
+        if isinstance(known, Producer):
             message = decode(frames[0])
-            if isinstance(message, Result) and not known.hold(frames[0], frames[1]):
+            frame = frames[1] if len(frames) > 1 else b""
+            if isinstance(message, Result) and not known.hold(frames[0], frame):
                 self.counters.results_lost += message.tasks
         self._lose(peer, now, crashed=True)
 

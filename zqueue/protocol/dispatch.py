@@ -96,12 +96,15 @@ class Dispatch:
                     self._intake.changed[queue] = None
 
     def _feed(self, queue: Queue) -> None:
-        ready = queue.ready
-        while ready.ready_tasks and queue.hungry:
-            worker = self._next_hungry(queue)
+        ready, hungry = queue.ready, queue.hungry
+        while ready.ready_tasks and hungry:
+            suspect = ready.has_suspect()
+            worker = _next_hungry(hungry, idle=suspect)
             if worker is None:
                 return
-            suspect = ready.has_suspect()
+            if suspect:
+                self._deliver(worker, queue, [ready.take_suspect()], alone=True)
+                continue
             batches = ready.take(
                 _room(worker),
                 cut_min=max(1, worker.credit // 2),
@@ -109,22 +112,9 @@ class Dispatch:
                 batches_max=DELIVERY_BATCHES_MAX,
             )
             if batches:
-                self._deliver(worker, queue, batches, alone=suspect)
+                self._deliver(worker, queue, batches, alone=False)
             else:
-                del queue.hungry[worker]  # Until it has room for a useful piece.
-
-    def _next_hungry(self, queue: Queue) -> Worker | None:
-        """The worker whose turn it is, moved to the end of the row."""
-        hungry = queue.hungry
-        for _ in range(len(hungry)):
-            worker = next(iter(hungry))
-            del hungry[worker]
-            if _room(worker) <= 0:
-                continue
-            hungry[worker] = None
-            if not worker.in_flight or not queue.ready.has_suspect():
-                return worker
-        return None
+                del hungry[worker]  # Until it has room for a useful piece.
 
     def _deliver(self, worker: Worker, queue: Queue, batches: list[Batch], *, alone: bool) -> None:
         lease = self.leases.open(worker, batches)
@@ -337,9 +327,7 @@ class Dispatch:
         """The next batch that leaves by the plain lane, as ``[queue, batch]``; None if none."""
         queue = self._intake.queues.get(name)
         while queue is not None and queue.ready.ready_tasks:
-            (batch,) = queue.ready.take(
-                1 << 31, cut_min=1, bytes_max=DELIVERY_BYTES_MAX, batches_max=1
-            )
+            batch = queue.ready.take_next(DELIVERY_BYTES_MAX)
             try:
                 body = batch.body(index_bodies, array_header)
             except ProtocolError as error:
@@ -351,6 +339,18 @@ class Dispatch:
             self._intake.made_room(queue)
             return [name.encode(), body]
         return None
+
+
+def _next_hungry(hungry: dict[Worker, None], *, idle: bool) -> Worker | None:
+    """The worker whose turn it is, moved to the end of the row; an idle one, if so wanted."""
+    for _ in range(len(hungry)):
+        worker = next(iter(hungry))
+        del hungry[worker]
+        if _room(worker) > 0:
+            hungry[worker] = None
+            if not (idle and worker.in_flight):
+                return worker
+    return None
 
 
 def _room(worker: Worker) -> int:

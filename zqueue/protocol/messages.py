@@ -209,51 +209,61 @@ KINDS: dict[int, type[Any]] = {
 
 
 def _is_int(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 1 << 63
-
-
-def _is_text(value: Any) -> bool:
-    return type(value) is str
+    return type(value) is int and not value >> 63  # Neither negative nor beyond 63 bits.
 
 
 def _is_id(value: Any) -> bool:
-    return type(value) is bytes and 1 <= len(value) <= 32
+    return 1 <= len(value) <= 32
 
 
 def _is_ints(value: Any) -> bool:
-    return type(value) is list and all(map(_is_int, value))
+    return all(map(_is_int, value))
 
 
 def _is_ids(value: Any) -> bool:
-    return type(value) is list and all(map(_is_id, value))
+    return all(type(item) is bytes and _is_id(item) for item in value)
 
 
 def _is_runs(value: Any) -> bool:
-    return type(value) is list and all(_is_ints(run) and len(run) == 4 for run in value)
+    return all(type(run) is list and len(run) == 4 and _is_ints(run) for run in value)
 
 
 def _is_batches(value: Any) -> bool:
-    return type(value) is list and all(
-        type(b) is list and len(b) == 4 and _is_text(b[0]) and _is_ints(b[1:]) for b in value
+    return all(
+        type(b) is list and len(b) == 4 and type(b[0]) is str and _is_ints(b[1:]) for b in value
     )
 
 
-_CHECKS: dict[Any, Callable[[Any], bool]] = {
-    int: _is_int,
-    str: _is_text,
-    bytes: _is_id,
-    list[int]: _is_ints,
-    list[bytes]: _is_ids,
-    list[list[int]]: _is_runs,
-    list[list[Any]]: _is_batches,
+_CHECKS: dict[Any, tuple[type[Any], Callable[[Any], bool] | None]] = {
+    int: (int, _is_int),
+    str: (str, None),
+    bytes: (bytes, _is_id),
+    list[int]: (list, _is_ints),
+    list[bytes]: (list, _is_ids),
+    list[list[int]]: (list, _is_runs),
+    list[list[Any]]: (list, _is_batches),
 }
+"""For each type of a field: what msgpack makes of it, and what else must hold."""
+
+
+class _Shape(NamedTuple):
+    """What a kind of message must look like."""
+
+    message: type[Any]
+    types: tuple[type[Any], ...]
+    checks: list[tuple[int, Callable[[Any], bool]]]
+
+
+def _shape(message: type[Any]) -> _Shape:
+    fields = [_CHECKS[hint] for hint in get_type_hints(message).values()]
+    checks = [(position, check) for position, (_, check) in enumerate(fields) if check]
+    return _Shape(message, tuple(type_ for type_, _ in fields), checks)
+
 
 _packer = BodyPacker()
-_KIND_OF = {cls: kind for kind, cls in KINDS.items()}
-_FIELDS = {
-    kind: (cls, [_CHECKS[type_] for type_ in get_type_hints(cls).values()])
-    for kind, cls in KINDS.items()
-}
+_KIND_OF = {message: kind for kind, message in KINDS.items()}
+_SHAPES = {kind: _shape(message) for kind, message in KINDS.items()}
+_new = tuple.__new__
 
 
 def encode(message: Message) -> bytes:
@@ -267,20 +277,22 @@ def decode(frame: bytes) -> Message:
     Raises `ProtocolError` with the code ``wrong-version`` or ``malformed``.
     """
     header = unpack_header(frame)
-    if len(header) < 2 or not _is_int(header[0]) or not _is_int(header[1]):
-        raise ProtocolError(MALFORMED, "the header is too short")
+    if len(header) < 2 or type(header[0]) is not int or type(header[1]) is not int:
+        raise ProtocolError(MALFORMED, "the header does not begin with version and kind")
     if header[0] != VERSION:
         raise ProtocolError(WRONG_VERSION, f"version {header[0]}; this side speaks {VERSION}")
-    known = _FIELDS.get(header[1])
-    if known is None:
+    shape = _SHAPES.get(header[1])
+    if shape is None:
         raise ProtocolError(MALFORMED, f"unknown kind {header[1]}")
-    cls, checks = known
-    if len(header) < 2 + len(checks):
-        raise ProtocolError(MALFORMED, f"{cls.__name__} lacks fields")
-    message: Message = cls(*header[2 : 2 + len(checks)])
-    for check, value in zip(checks, message, strict=True):
-        if not check(value):
-            raise ProtocolError(MALFORMED, f"a field of {cls.__name__} is not what it should be")
+    message_type, types, checks = shape
+    values = header[2 : 2 + len(types)]
+    if tuple(map(type, values)) != types:
+        raise ProtocolError(MALFORMED, f"{message_type.__name__} has fields of other types")
+    for position, check in checks:
+        if not check(values[position]):
+            name = message_type._fields[position]
+            raise ProtocolError(MALFORMED, f"{message_type.__name__}.{name} cannot be that")
+    message: Message = _new(message_type, values)
     return message
 
 
