@@ -103,7 +103,7 @@ class App:
             name: what it is called on the wire; by default the function's name.
             queue: where its tasks wait.
             timeout: seconds after which a task fails with `TaskTimeout` and the process that
-                runs it is killed; for code of any kind.
+                runs it is killed, whatever it is doing. An ``async`` task is cancelled instead.
             soft_timeout: seconds after which `TaskTimeout` is raised inside the function.
 
         Raises:

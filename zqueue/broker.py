@@ -50,6 +50,9 @@ OUTBOX_BYTES_MAX = 64 << 20
 STUCK_RETRY_S = 0.005
 """How soon a full pipe is tried again. (A ROUTER cannot be polled for one peer's room.)"""
 
+GOODBYE_S = 0.5
+"""How long peers may take to answer the goodbye of a broker that ends."""
+
 DEADLINE_HIT = 5
 
 
@@ -60,9 +63,10 @@ class Outboxes:
         self._router = router
         self._waiting: dict[bytes, deque[list[bytes]]] = {}
         self._bytes: dict[bytes, int] = {}
+        self._lost: list[tuple[bytes, list[bytes]]] = []
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self._waiting or self._lost)
 
     def send(self, peer: bytes, frames: list[bytes]) -> bool:
         """Send, now or when there is room. False: the peer is gone, or hopelessly behind."""
@@ -80,13 +84,15 @@ class Outboxes:
         self._bytes[peer] += sum(map(len, frames))
         waiting.append(frames)
         if self._bytes[peer] > OUTBOX_BYTES_MAX:
+            waiting.pop()
+            self._lost += [(peer, earlier) for earlier in waiting]
             self._forget(peer)
             return False
         return True
 
     def retry(self) -> list[tuple[bytes, list[bytes]]]:
         """Try what waits. Returns the messages whose peers are gone."""
-        gone: list[tuple[bytes, list[bytes]]] = []
+        gone, self._lost = self._lost, []
         for peer in list(self._waiting):
             waiting = self._waiting[peer]
             try:
@@ -177,8 +183,13 @@ class Broker:
     def close(self) -> None:
         """Say goodbye and close all sockets, giving what was just sent a moment to leave."""
         self.protocol.say_goodbye()
-        for peer, frames in self.protocol.to_send():
-            self._outboxes.send(peer, frames)
+        self._send(monotonic())
+        # What a peer has not read when the connection breaks is lost to it: let them answer.
+        deadline = monotonic() + GOODBYE_S
+        while self.protocol.has_peers() and (left := deadline - monotonic()) > 0:
+            self._router.poll(int(left * 1000) + 1)
+            self._receive(monotonic())
+            self._send(monotonic())
         for socket in [self._router, *(egress.socket for egress in self._egresses)]:
             socket.close(1000)
         if self._ingress is not None:
@@ -200,7 +211,11 @@ class Broker:
         router, take = self._router, self.protocol.receive
         received = 0
         while received < TURN_MESSAGES and (frames := receive(router, FRAMES_MAX)) is not None:
-            take(frames[0], frames[1:], now)
+            try:
+                take(frames[0], frames[1:], now)
+            except Exception:
+                # A fault of ours, not a reason to let everybody down.
+                logger.exception("a message of %d frames met a fault", len(frames))
             received += 1
             if received == 1 and self._is_quiet:
                 self._send(now)
@@ -223,8 +238,9 @@ class Broker:
     def _move_plain_lane(self) -> None:
         ingress = self._ingress
         if ingress is not None:
-            ingress.pump()
-            self._poll(ingress.socket, 0 if ingress.is_held else zmq.POLLIN)
+            reading = not self.protocol.intake.draining
+            ingress.pump(read=reading)
+            self._poll(ingress.socket, zmq.POLLIN if reading and not ingress.is_held else 0)
         for egress in self._egresses:
             egress.pump()
             self._poll(egress.socket, zmq.POLLOUT if egress.is_held else 0)

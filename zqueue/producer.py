@@ -451,7 +451,8 @@ class Producer:
         try:
             if lane is not None and self._dealer is not None:
                 self._form_batches(lane)
-                self._dealer.send(self._protocol.to_send())
+                if self._protocol.link.is_ready:
+                    self._dealer.send(self._protocol.to_send())
             self._pump()
         finally:
             self._busy = False
@@ -466,7 +467,7 @@ class Producer:
                 self._form_batches(lane)
             messages = protocol.to_send()
             if messages:
-                dealer.send(messages)
+                dealer.send(messages, afresh=protocol.link.is_greeting)
             if not dealer.is_due():
                 if self._dirty:
                     continue
@@ -515,8 +516,6 @@ class Producer:
         elif isinstance(event, Connected):
             self._on_connected()
         elif isinstance(event, Disconnected):
-            if self._dealer is not None:
-                self._dealer.discard()
             logger.warning("the broker at %s is lost: %s", self.url, event.reason)
         elif isinstance(event, Rejected):
             self._trouble = f": {event.text} ({event.code})"

@@ -265,11 +265,9 @@ class Supervisor:
             protocol.receive(frames, now)
         protocol.tick(now)
         while (event := protocol.next_event()) is not None:
-            if isinstance(event, Disconnected):
-                dealer.discard()
-            elif not isinstance(event, Connected):
+            if not isinstance(event, Connected | Disconnected):
                 logger.warning("the broker refuses: %s (%s)", event.text, event.code)
-        dealer.send(protocol.to_send())
+        dealer.send(protocol.to_send(), afresh=protocol.link.is_greeting)
 
     def _leave(self, dealer: Dealer) -> None:
         link = self._protocol.link

@@ -194,7 +194,7 @@ class Worker:
                 self._report()
             self._tick_at = min(self._report_at, protocol.next_deadline() or now + 1.0)
         dealer.flush()
-        dealer.send(protocol.to_send())
+        dealer.send(protocol.to_send(), afresh=protocol.link.is_greeting)
 
     def _on_event(self, event: Connected | Disconnected | Rejected | Leased) -> None:
         if isinstance(event, Leased):
@@ -208,7 +208,6 @@ class Worker:
             self._silence_said = True
         elif isinstance(event, Disconnected):
             logger.warning("the broker at %s is lost: %s; waiting for it", self._url, event.reason)
-            self._dealer.discard()
             self._pending.clear()
             self._gathered.clear()
             if self._calls is not None:
@@ -230,12 +229,12 @@ class Worker:
             )
 
     def _give_back(self) -> None:
-        """Return every task that has not begun."""
+        """Return every task that has not begun. The last first: each goes to the front."""
         while self._pending:
-            work = self._pending.popleft()
+            work = self._pending.pop()
             self._settle(work, [(0, work.batch.tasks, RETURNED, b"")])
         for gathered in self._gathered.values():
-            for work, first, bodies in gathered.parts:
+            for work, first, bodies in reversed(gathered.parts):
                 self._settle(work, [(first, len(bodies), RETURNED, b"")])
         self._gathered.clear()
         if self._calls is not None:

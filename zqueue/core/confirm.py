@@ -14,12 +14,13 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 REORDER_MAX = 1024
-"""How far behind the highest number seen a gap may lie, in batches. A producer's window is
-smaller than this, so an honest one never comes near."""
+"""How far numbers may lie apart that are under way at once, in batches. Both ends keep to it: a
+producer does not number beyond it, a broker does not take beyond it. So the broker never has to
+give up a gap, and its memory of a producer stays bounded."""
 
 
 class ConfirmWindow(Generic[Item]):
-    """Sent and not yet confirmed, in order; bounded by count."""
+    """Sent and not yet confirmed, in order; bounded by count and by how far numbers lie apart."""
 
     __slots__ = ("_items", "batches_max", "next_sequence")
 
@@ -36,7 +37,11 @@ class ConfirmWindow(Generic[Item]):
 
     def is_full(self) -> bool:
         """No further batch may be sent."""
-        return len(self._items) >= self.batches_max
+        if len(self._items) >= self.batches_max:
+            return True
+        for lowest in self._items:
+            return self.next_sequence - lowest >= REORDER_MAX
+        return False
 
     def add(self, item: Item) -> int:
         """Number the next batch and keep it. Ask `is_full` before."""
@@ -74,20 +79,18 @@ class Taken:
     def __contains__(self, sequence: int) -> bool:
         return sequence <= self.mark or sequence in self._above
 
-    def add(self, sequence: int) -> bool:
-        """Take a number. False if it was taken before.
+    def is_too_far(self, sequence: int) -> bool:
+        """Whether a number lies so far ahead that those before it must be taken first."""
+        return sequence > self.mark + REORDER_MAX
 
-        A gap that lies `REORDER_MAX` behind is given up: its number counts as taken. Memory
-        stays bounded whatever a producer sends.
-        """
+    def add(self, sequence: int) -> bool:
+        """Take a number, not one that is too far. False if it was taken before."""
         if sequence == self.mark + 1 and not self._above:
             self.mark = sequence  # As it nearly always is.
             return True
         if sequence in self:
             return False
         self._above.add(sequence)
-        if len(self._above) > REORDER_MAX:
-            self.mark = min(self._above) - 1
         while self.mark + 1 in self._above:
             self.mark += 1
             self._above.remove(self.mark)

@@ -51,8 +51,10 @@ class Dealer:
         """Whether there is something to receive, or room for what waits in the outbox."""
         return bool(int(self._socket.get(_EVENTS)) & self.wanted)
 
-    def send(self, messages: list[list[bytes]]) -> None:
-        """Send messages, in order, after what waits in the outbox."""
+    def send(self, messages: list[list[bytes]], *, afresh: bool = False) -> None:
+        """Send messages, in order, after what waits in the outbox, or (``afresh``) instead."""
+        if afresh and messages:
+            self._outbox.clear()
         if self._outbox:
             self._outbox.extend(messages)
             messages = []
@@ -65,10 +67,6 @@ class Dealer:
         """Send what waits in the outbox, as far as there is room."""
         while self._outbox and send(self._socket, self._outbox[0]):
             self._outbox.popleft()
-
-    def discard(self) -> None:
-        """Forget what waits: the connection is lost, and it will be said anew."""
-        self._outbox.clear()
 
     def receive(self) -> list[bytes] | None:
         """The next message, or None."""

@@ -42,10 +42,10 @@ class Ingress:
         """Whether a message waits for room; nothing is read meanwhile."""
         return self._held is not None
 
-    def pump(self) -> None:
-        """Move what can be moved."""
+    def pump(self, *, read: bool = True) -> None:
+        """Move what can be moved; only what was read before, if no more is to be read."""
         for _ in range(TURN_MESSAGES):
-            frames = self._held or receive(self.socket, FRAMES)
+            frames = self._held or (receive(self.socket, FRAMES) if read else None)
             if frames is None:
                 return
             if not self._take(frames):

@@ -15,6 +15,7 @@ confirms: whoever waits for work or a result should not wait for bookkeeping.
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Callable
 from typing import Any
 
@@ -24,11 +25,12 @@ from ..core.liveness import Liveness
 from ..core.pauses import Pauses, PauseStats, add_up
 from ..errors import ProtocolError
 from .codec import pack, unpack_map
-from .dispatch import STATUSES, Dispatch
+from .dispatch import Dispatch
 from .intake import Ingest, Intake
 from .messages import (
     CRASHED,
     MALFORMED,
+    REASONS,
     TOO_MANY_PEERS,
     UNKNOWN_PEER,
     WRONG_ROLE,
@@ -72,6 +74,16 @@ class Limits:
     crashes_max: int = 3
     heartbeat_s: float = 1.0
     liveness_s: float = 5.0
+
+
+class Loss(enum.Enum):
+    """How a peer was lost."""
+
+    LEFT = "it said goodbye"
+    REPLACED = "it greeted again, and forgot what it had"
+    MISBEHAVED = "it broke the protocol"
+    SILENT = "nothing was heard from it"
+    UNREACHABLE = "its connection is gone"
 
 
 class Observer:
@@ -182,12 +194,12 @@ class BrokerProtocol:
             frame = frames[1] if len(frames) > 1 else b""
             if isinstance(message, Result) and not known.hold(frames[0], frame):
                 self.counters.results_lost += message.tasks
-        self._lose(peer, now, crashed=True)
+        self._lose(peer, now, Loss.UNREACHABLE)
 
     def tick(self, now: float) -> None:
         """Time has passed: who was silent for too long is lost."""
         for peer in self._liveness.lost(now):
-            self._lose(peer, now, crashed=True)
+            self._lose(peer, now, Loss.SILENT)
         for producer_id in self._away.lost(now):
             del self._producers[producer_id]
 
@@ -215,6 +227,10 @@ class BrokerProtocol:
         for peer in self._peers:
             self._send(peer, Goodbye(), [])
 
+    def has_peers(self) -> bool:
+        """Whether anybody is connected who has not said goodbye."""
+        return bool(self._peers)
+
     def is_empty(self) -> bool:
         """Whether no task is ready or leased."""
         return not any(queue.ready.tasks for queue in self.intake.queues.values())
@@ -238,7 +254,8 @@ class BrokerProtocol:
             self._on_heartbeat(known, message, now)
             self._send(peer, Heartbeat([]), [])
         elif isinstance(message, Goodbye):
-            self._lose(peer, now, crashed=False, left=True)
+            self.intake.send_confirms()
+            self._lose(peer, now, Loss.LEFT)
             self._send(peer, Goodbye(), [])
         else:
             what = type(message).__name__
@@ -246,8 +263,7 @@ class BrokerProtocol:
 
     def _on_hello(self, peer: bytes, message: Hello, frames: list[bytes], now: float) -> None:
         about = unpack_map(frames[0]) if frames else {}
-        if peer in self._peers:
-            self._lose(peer, now, crashed=False)
+        self._lose_former_self(message, peer, now)
         if len(self._peers) >= self.limits.peers_max:
             self._send(peer, Refuse(TOO_MANY_PEERS, 0, "the broker has no room for you"), [])
             return
@@ -273,14 +289,24 @@ class BrokerProtocol:
         for header, frame in held:
             self._out.append((peer, [header, frame] if frame else [header]))
 
+    def _lose_former_self(self, message: Hello, peer: bytes, now: float) -> None:
+        """Whoever greets again has forgotten, or lost, what was said before."""
+        before: Producer | Worker | None = None
+        if message.role == "producer":
+            before = self._producers.get(message.id)
+        elif message.role == "worker":
+            before = self._workers.get(message.id)
+        if before is not None and before.peer is not None:
+            self._lose(before.peer, now, Loss.REPLACED)
+        if peer in self._peers:
+            self._lose(peer, now, Loss.REPLACED)
+
     def _welcome_producer(self, id: bytes, peer: bytes, now: float) -> Producer:
         producer = self._producers.get(id)
         if producer is None:
             producer = self._producers[id] = Producer(id)
             if len(self._away) > 10 * self.limits.peers_max:
                 del self._producers[self._away.forget_longest()]
-        elif producer.peer is not None:
-            self._lose(producer.peer, now, crashed=False)
         self._away.forget(id)
         producer.peer = peer
         return producer
@@ -289,9 +315,6 @@ class BrokerProtocol:
         names, tasks = about.get("queues"), about.get("tasks")
         if type(names) is not list or not names or not all(type(n) is str for n in names):
             raise ProtocolError(MALFORMED, "a worker must name its queues")
-        before = self._workers.get(id)
-        if before is not None:
-            self._lose(before.peer, now, crashed=False)
         worker = Worker(id, peer, about, [self.intake.queue(name) for name in dict.fromkeys(names)])
         self._workers[id] = worker
         for queue in worker.queues:
@@ -304,20 +327,24 @@ class BrokerProtocol:
             )
         return worker
 
-    def _lose(self, peer: bytes, now: float, *, crashed: bool, left: bool = False) -> None:
-        """A peer is gone: silent, unreachable, replaced, or it said goodbye (``left``)."""
+    def _lose(self, peer: bytes, now: float, how: Loss) -> None:
+        """A peer is gone."""
         known = self._peers.pop(peer, None)
         self._liveness.forget(peer)
         if isinstance(known, Producer):
             known.peer = None
-            if left and not known.open:
+            if how is Loss.LEFT and not known.open:
                 del self._producers[known.id]
             else:
                 self._away.hear(known.id, now)
         elif isinstance(known, Worker):
             self._lose_worker(known)
-            if crashed:
+            if how in (Loss.SILENT, Loss.UNREACHABLE):
                 self.counters.workers_lost += 1
+            # Had a silent worker died, its supervisor would have said so: that is the network,
+            # or the whole host. Of a worker without one, silence is all we ever hear.
+            alone = not known.supervisor
+            crashed = how is Loss.UNREACHABLE or (how is Loss.SILENT and alone)
             self.dispatch.take_back(known, crashed=crashed)
 
     def _lose_worker(self, worker: Worker) -> None:
@@ -340,24 +367,29 @@ class BrokerProtocol:
     def _on_publish(
         self, producer: Producer, message: Publish, frames: list[bytes], now: float
     ) -> None:
-        if len(frames) != 1:
-            raise ProtocolError(MALFORMED, "Publish has one frame after its header")
         if not message.sequence:
             raise ProtocolError(MALFORMED, "sequences begin at 1")
-        self.intake.publish(producer, message, frames[0])
+        if len(frames) == 1:
+            self.intake.publish(producer, message, frames[0])
+        elif not producer.taken.is_too_far(message.sequence):
+            error = ProtocolError(MALFORMED, "Publish has one frame after its header")
+            self.intake.refuse(producer, message.sequence, error)
 
     def _on_await(
         self, producer: Producer, message: Await, frames: list[bytes], now: float
     ) -> None:
-        self.dispatch.answer_await(producer, message.sequences)
+        self.dispatch.answer_await(producer, message.awaited)
 
     def _on_credit(self, worker: Worker, message: Credit, frames: list[bytes], now: float) -> None:
         self.dispatch.set_credit(worker, message.credit)
 
     def _on_settle(self, worker: Worker, message: Settle, frames: list[bytes], now: float) -> None:
-        if not all(run[3] in STATUSES for run in message.runs):
-            raise ProtocolError(MALFORMED, "unknown status")
-        self.dispatch.settle(worker, message, frames)
+        try:
+            self.dispatch.settle(worker, message, frames)
+        except ProtocolError:
+            # What it holds would never be settled: it must begin anew.
+            self._lose(worker.peer, now, Loss.MISBEHAVED)
+            raise
 
     def _on_report(self, worker: Worker, message: Report, frames: list[bytes], now: float) -> None:
         if len(frames) != 1:
@@ -367,6 +399,8 @@ class BrokerProtocol:
     def _on_departed(
         self, supervisor: Supervisor, message: Departed, frames: list[bytes], now: float
     ) -> None:
+        if message.reason not in REASONS:
+            raise ProtocolError(MALFORMED, f"unknown reason {message.reason[:40]!r}")
         worker = self._workers.get(message.worker)
         if worker is None or worker.supervisor != supervisor.id:
             return
@@ -434,7 +468,7 @@ def _queue_info(queue: Queue) -> dict[str, Any]:
 def _worker_info(worker: Worker) -> dict[str, Any]:
     about = worker.about
     return {
-        "id": worker.id.hex(),
+        "id": worker.id.hex()[:8],  # Not all of it: who knows it can take the worker's place.
         "pid": about.get("pid"),
         "host": about.get("host"),
         "queues": [queue.ready.name for queue in worker.queues],

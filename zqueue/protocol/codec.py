@@ -26,11 +26,11 @@ HEADER_BYTES_MAX = 16 << 10
 """Bytes in a message's first frame: numbers and names. The largest is a delivery of 64 batches,
 each with a task name of up to 128 bytes."""
 
-DEPTH_MAX = 64
-"""How deep a body may nest. Our own limit on the packing side; msgpack refuses at 1024."""
-
 MAP_BYTES_MAX = 64 << 10
-"""Bytes in the maps that describe a peer (`HELLO`, `REPORT`)."""
+"""Bytes in the maps that describe a peer (`Hello`, `Report`)."""
+
+MAP_DEPTH_MAX = 8
+"""How deep such a map may nest: it is packed again when somebody asks."""
 
 
 class BodyPacker:
@@ -121,7 +121,17 @@ def unpack_map(frame: bytes, *, nbytes_max: int = MAP_BYTES_MAX) -> dict[str, An
         raise ProtocolError("malformed", f"the map cannot be unpacked: {error}") from None
     if type(value) is not dict or not all(type(key) is str for key in value):
         raise ProtocolError("malformed", "not a map with text keys")
+    if not _is_flat(value, MAP_DEPTH_MAX):
+        raise ProtocolError("malformed", f"the map nests deeper than {MAP_DEPTH_MAX}")
     return value
+
+
+def _is_flat(value: object, depth: int) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return True
+    return depth > 0 and all(_is_flat(item, depth - 1) for item in value)
 
 
 def unpack_header(frame: bytes) -> list[Any]:

@@ -11,7 +11,7 @@ one and alone (see `core.ready`), and the one whose workers died `crashes_max` t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 
 from ..core.batch import Batch
@@ -19,7 +19,7 @@ from ..core.counters import Counters
 from ..core.dead import DeadLetter, DeadLetters
 from ..core.lease import Lease, LeaseTable
 from ..errors import ProtocolError
-from .codec import BATCH_TASKS_MAX, array_header, index_bodies, pack
+from .codec import BATCH_TASKS_MAX, array_header, array_length, index_bodies, pack
 from .intake import Intake, Send
 from .messages import (
     CRASHED,
@@ -42,6 +42,9 @@ from .peers import Producer, Queue, Worker
 LEASES_MAX = 64
 """Deliveries in flight to one worker. Far below ZeroMQ's high water mark of 1,000, so that a
 send to a living worker never meets a full pipe."""
+
+STATUSES = frozenset({DONE, RESULTS, FAILED, RETURNED})
+"""How a worker may settle."""
 
 DELIVERY_BATCHES_MAX = 64
 """Batches in one delivery, so that its header stays within its limit and a worker's reply to
@@ -146,9 +149,7 @@ class Dispatch:
 
     def settle(self, worker: Worker, message: Settle, frames: list[bytes]) -> None:
         """A worker says what became of tasks. Raises `ProtocolError` if it makes no sense."""
-        carried = sum(1 for run in message.runs if run[3] in (RESULTS, FAILED))
-        if carried != len(frames):
-            raise ProtocolError(MALFORMED, f"{len(frames)} frames for {carried} runs")
+        _check_settle(message, frames)
         worker.credit = message.credit
         lease = self.leases.find(message.lease, worker)
         if lease is None:
@@ -156,7 +157,6 @@ class Dispatch:
             self._hunger(worker)
             return
         next_frame = iter(frames)
-        touched: dict[Queue, None] = {}
         for index, first, count, status in message.runs:
             frame = next(next_frame) if status in (RESULTS, FAILED) else b""
             if not lease.close(index, first, count):
@@ -168,11 +168,9 @@ class Dispatch:
             self._close(queue, batch, first, count, status, frame)
             if lease.is_closed(index):
                 queue.ready.release(batch)
-            touched[queue] = None
         if not lease.tasks:
             self._end(worker, lease)
-        for queue in touched:
-            self._intake.made_room(queue)
+        self._intake.made_room()
         self._hunger(worker)
 
     def _close(
@@ -236,11 +234,11 @@ class Dispatch:
         elif not producer.hold(encode(message), frame):
             self._counters.results_lost += batch.count
 
-    def answer_await(self, producer: Producer, sequences: Iterable[int]) -> None:
-        """Tell a producer which of these batches have no results to come."""
+    def answer_await(self, producer: Producer, awaited: list[int]) -> None:
+        """Tell a producer of which batches it awaits more results than are to come."""
         assert producer.peer is not None
-        for sequence in sequences:
-            if sequence not in producer.open:
+        for sequence, tasks in zip(awaited[::2], awaited[1::2], strict=False):
+            if producer.open.get(sequence, 0) < tasks:
                 self._send(producer.peer, Result(sequence, 0, 0, LOST), [])
 
     def _bury_malformed(self, queue: Queue, batch: Batch, text: str) -> None:
@@ -248,6 +246,7 @@ class Dispatch:
         queue.ready.release(batch)
         self._counters.failed += batch.count
         self._fail(batch, "malformed", pack([["ProtocolError", text, ""]]))
+        self._intake.made_room()
 
     # --- taking back ---
 
@@ -272,6 +271,7 @@ class Dispatch:
                     self._counters.failed += 1
                     error = pack([["TaskTimeout", message.text, ""]])
                     self._fail(batch.part(position, 1), "timeout", error)
+                    self._intake.made_room()
                 return
             position -= batch.count
 
@@ -292,9 +292,8 @@ class Dispatch:
         worker.leases.clear()
         worker.in_flight = 0
         worker.alone = False
-        for queue in touched:
-            self._intake.changed[queue] = None
-            self._intake.made_room(queue)
+        self._intake.changed.update(touched)
+        self._intake.made_room()
 
     def _redeliver(
         self, queue: Queue, batch: Batch, parts: list[Batch], crashed: bool, text: str
@@ -303,7 +302,6 @@ class Dispatch:
         queue.ready.release(batch)
         again: list[Batch] = []
         for part in parts:
-            part.attempt += 1
             if crashed:
                 part.crashes += 1
             if part.crashes >= self._crashes_max and part.count == 1:
@@ -312,6 +310,7 @@ class Dispatch:
                 self._fail(part, "crashed", pack([["WorkerLost", why, ""]]))
             else:
                 self._counters.redelivered += part.count
+                part.attempt += 1
                 again.append(part)
         queue.ready.give_back(again)
 
@@ -336,7 +335,7 @@ class Dispatch:
             queue.ready.settle(batch.count)
             queue.ready.release(batch)
             self._counters.egressed += batch.count
-            self._intake.made_room(queue)
+            self._intake.made_room()
             return [name.encode(), body]
         return None
 
@@ -353,11 +352,19 @@ def _next_hungry(hungry: dict[Worker, None], *, idle: bool) -> Worker | None:
     return None
 
 
+def _check_settle(message: Settle, frames: list[bytes]) -> None:
+    carrying = [run for run in message.runs if run[3] in (RESULTS, FAILED)]
+    if len(carrying) != len(frames):
+        raise ProtocolError(MALFORMED, f"{len(frames)} frames for {len(carrying)} runs")
+    for run, frame in zip(carrying, frames, strict=True):
+        if array_length(frame) != run[2] and not (run[3] == FAILED and array_length(frame) == 1):
+            raise ProtocolError(MALFORMED, "a frame has not as many values as its run has tasks")
+    if not all(run[3] in STATUSES for run in message.runs):
+        raise ProtocolError(MALFORMED, "unknown status")
+
+
 def _room(worker: Worker) -> int:
     """Tasks that may still be sent to a worker."""
     if worker.alone or len(worker.leases) >= LEASES_MAX:
         return 0
     return worker.credit - worker.in_flight
-
-
-STATUSES = frozenset({DONE, RESULTS, FAILED, RETURNED})

@@ -82,6 +82,7 @@ class Intake:
         self._queues_max = queues_max
         self._egress = egress
         self._confirming: dict[Producer, None] = {}
+        self._withholding: dict[Queue, None] = {}
 
     def __repr__(self) -> str:
         return f"<Intake {len(self.queues)} queues, {self.budget!r}>"
@@ -111,18 +112,18 @@ class Intake:
         """Take a batch of a producer, or say why not."""
         sequence = message.sequence
         if sequence in producer.taken:
-            self._counters.duplicates += 1
-            if sequence not in producer.withheld:
-                self._confirm(producer, sequence)
+            self._again(producer, sequence)
             return
         if self.draining:
             self._refuse(producer, sequence, DRAINING, "the broker is about to stop")
             return
+        if producer.taken.is_too_far(sequence):
+            self._refuse(producer, sequence, FULL, "earlier batches must be taken first")
+            return
         try:
             queue, frame = self._check(message, body)
         except ProtocolError as error:
-            self._counters.refused += 1
-            self._refuse(producer, sequence, error.code, str(error))
+            self.refuse(producer, sequence, error)
             return
         if queue.ready.is_over(frame.count, len(body) + OVERHEAD_BYTES):
             self._counters.postponed += 1
@@ -136,8 +137,7 @@ class Intake:
             producer.open[sequence] = frame.count
         self._put(queue, frame)
         if queue.ready.is_full():
-            queue.withheld.append((producer, sequence))
-            producer.withheld.add(sequence)
+            self._withhold(queue, producer, sequence)
         else:
             self._confirm(producer, sequence)
 
@@ -154,13 +154,21 @@ class Intake:
         self._put(queue, frame)
         return Ingest.TAKEN
 
-    def made_room(self, queue: Queue) -> None:
-        """Tasks have left a queue: confirms may be due."""
-        if queue.withheld and queue.ready.is_below_low_water():
-            for producer, sequence in queue.withheld:
-                producer.withheld.discard(sequence)
-                self._confirm(producer, sequence)
-            queue.withheld.clear()
+    def refuse(self, producer: Producer, sequence: int, error: ProtocolError) -> None:
+        """A batch will never be taken: remember that, and say why."""
+        self._counters.refused += 1
+        producer.refuse(sequence, error.code, str(error))
+        self._refuse(producer, sequence, error.code, str(error))
+
+    def made_room(self) -> None:
+        """Tasks have left: confirms may be due, of any queue, for the queues share a budget."""
+        for queue in list(self._withholding):
+            if queue.ready.is_below_low_water():
+                for producer, sequence in queue.withheld:
+                    producer.withheld.discard(sequence)
+                    self._confirm(producer, sequence)
+                queue.withheld.clear()
+                del self._withholding[queue]
 
     def send_confirms(self) -> None:
         """Send the confirms that are due, one message a producer."""
@@ -186,6 +194,19 @@ class Intake:
                 NO_RESULTS, f"queue {message.queue!r} leaves by the plain lane: no results"
             )
         return queue, Frame(queue.ready.name, message.task, body, count, reply=reply)
+
+    def _again(self, producer: Producer, sequence: int) -> None:
+        """A batch came that was dealt with before: give the same answer."""
+        self._counters.duplicates += 1
+        if sequence in producer.refused:
+            self._refuse(producer, sequence, *producer.refused[sequence])
+        elif sequence not in producer.withheld:
+            self._confirm(producer, sequence)
+
+    def _withhold(self, queue: Queue, producer: Producer, sequence: int) -> None:
+        queue.withheld.append((producer, sequence))
+        producer.withheld.add(sequence)
+        self._withholding[queue] = None
 
     def _put(self, queue: Queue, frame: Frame) -> None:
         queue.ready.put(Batch.whole(frame))

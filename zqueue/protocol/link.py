@@ -36,6 +36,10 @@ GREETING_HIGH_S = 2.0
 back with ~1,000 messages a second on average, which costs it 1 % of a core."""
 
 
+HEARTBEAT_WORKERS_MAX = 500
+"""Workers that one heartbeat speaks for, so that its header stays within its limit."""
+
+
 class State(enum.Enum):
     """Where a link stands."""
 
@@ -116,6 +120,11 @@ class Link:
         return f"<Link {self.state.value}>"
 
     @property
+    def is_greeting(self) -> bool:
+        """Whether all there is to say is hello: what waits from before is void."""
+        return self.state is State.GREETING
+
+    @property
     def is_ready(self) -> bool:
         """Whether the broker knows us."""
         return self.state is State.READY
@@ -134,10 +143,7 @@ class Link:
                 return Rejected(message.code, message.text)
             return self._lose(Input.UNKNOWN, "the broker is new", now)
         if isinstance(message, Goodbye):
-            if self.state is State.LEAVING:
-                self._move(Input.ANSWERED)
-            else:
-                return self._lose(Input.SILENCE, "the broker said goodbye", now)
+            return self._dismissed(now)
         return None
 
     def tick(self, now: float) -> LinkEvent | None:
@@ -153,7 +159,8 @@ class Link:
             return self._lose(Input.SILENCE, f"silent for {now - self._asked_at:.1f} s", now)
         if now >= self._heartbeat_at:
             self._heartbeat_at = now + self._heartbeat_s
-            self.send(Heartbeat(self.workers))
+            for i in range(0, max(1, len(self.workers)), HEARTBEAT_WORKERS_MAX):
+                self.send(Heartbeat(self.workers[i : i + HEARTBEAT_WORKERS_MAX]))
             if self._asked_at is None:
                 self._asked_at = now
         return None
@@ -184,6 +191,17 @@ class Link:
         self._heartbeat_at = now + self._heartbeat_s
         self._backoff.reset()
         return Connected(same)
+
+    def _dismissed(self, now: float) -> LinkEvent | None:
+        """The broker said goodbye: in answer to ours, or because it ends, and waits for ours."""
+        if self.state is State.LEAVING:
+            self._move(Input.ANSWERED)
+            return None
+        event = self._lose(Input.SILENCE, "the broker said goodbye", now)
+        if event is not None:
+            self._greet_at = now + self._backoff.next()
+            self.send(Goodbye())
+        return event
 
     def _lose(self, cause: Input, reason: str, now: float) -> LinkEvent | None:
         was_ready = self.is_ready

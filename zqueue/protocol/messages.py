@@ -45,7 +45,7 @@ CRASHED = "crashed"
 TIMEOUT = "timeout"
 """It was killed because one task, named by lease and position, ran too long."""
 
-# Codes of `Refuse`. Those of a batch are final for that batch, `full` excepted.
+# Codes of `Refuse`. Those of a batch are final for that batch, but for `TRY_AGAIN`.
 FULL = "full"
 """The queue is over its bound: send the batch again, later."""
 DRAINING = "draining"
@@ -64,6 +64,9 @@ WRONG_ROLE = "wrong-role"
 """A producer said what only workers say, or the like."""
 
 TRY_AGAIN = frozenset({FULL, DRAINING})
+
+
+REASONS = frozenset({STOPPED, CRASHED, TIMEOUT})
 
 
 class Hello(NamedTuple):
@@ -137,10 +140,11 @@ class Result(NamedTuple):
 
 
 class Await(NamedTuple):
-    """After a reconnect: I still await results of these. `Result` `LOST` names those that will
-    not come."""
+    """After a reconnect: I still await results of these. `Result` `LOST` names those of which
+    some will not come."""
 
-    sequences: list[int]
+    awaited: list[int]
+    """``sequence, tasks, sequence, tasks, …``"""
 
 
 class Credit(NamedTuple):

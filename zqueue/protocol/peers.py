@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from ..core.confirm import Taken
+from ..core.confirm import REORDER_MAX, Taken
 from ..core.lease import Lease
 from ..core.pauses import PauseStats
 from ..core.ready import ReadyQueue
 
 HELD_BYTES_MAX = 16 << 20
 """Results kept for a producer that is away, bytes. It comes back within seconds or not at all."""
+
+
+_FIGURE_MAX = 1e15
+"""What a worker says of itself is not believed beyond this: sums must stay within 64 bits."""
+
+
+def _figure(value: object) -> float:
+    if isinstance(value, int | float) and 0 <= value < _FIGURE_MAX:
+        return float(value)
+    return 0.0
 
 
 class Queue:
@@ -34,13 +44,15 @@ class Queue:
 class Producer:
     """A producer, also while it is away: what it published, and what it awaits."""
 
-    __slots__ = ("held", "held_bytes", "id", "open", "peer", "taken", "to_confirm",
-                 "withheld")  # fmt: skip
+    __slots__ = ("held", "held_bytes", "id", "open", "peer", "refused", "taken",
+                 "to_confirm", "withheld")  # fmt: skip
 
     def __init__(self, id: bytes) -> None:
         self.id = id
         self.peer: bytes | None = None
         self.taken = Taken()
+        self.refused: dict[int, tuple[str, str]] = {}
+        """Why batches were refused for good, in case they are sent again: code and text."""
         self.to_confirm: list[int] = []
         self.withheld: set[int] = set()
         self.open: dict[int, int] = {}
@@ -51,6 +63,13 @@ class Producer:
 
     def __repr__(self) -> str:
         return f"<Producer {self.id.hex()[:8]} {self.taken!r}>"
+
+    def refuse(self, sequence: int, code: str, text: str) -> None:
+        """A batch will never be taken: its number is used up all the same."""
+        self.taken.add(sequence)
+        self.refused[sequence] = (code, text)
+        if len(self.refused) > REORDER_MAX:
+            del self.refused[next(iter(self.refused))]
 
     def hold(self, header: bytes, frame: bytes) -> bool:
         """Keep a result for its return. False if there is no room."""
@@ -85,18 +104,12 @@ class Worker:
         return f"<Worker {self.id.hex()[:8]}: {self.in_flight} in flight, credit {self.credit}>"
 
     def gc_pauses(self) -> PauseStats | None:
-        """Pauses of its garbage collector, if it reported them as it should."""
+        """Pauses of its garbage collector, if it reported them."""
         gc = self.report.get("gc")
         if not isinstance(gc, dict):
             return None
-        count, total, longest = gc.get("count"), gc.get("total"), gc.get("max")
-        if (
-            isinstance(count, int)
-            and isinstance(total, int | float)
-            and isinstance(longest, int | float)
-        ):
-            return {"count": count, "total": float(total), "max": float(longest)}
-        return None
+        count, total, longest = (_figure(gc.get(name)) for name in ("count", "total", "max"))
+        return {"count": int(count), "total": total, "max": longest}
 
 
 class Supervisor:

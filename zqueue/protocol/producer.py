@@ -40,7 +40,7 @@ RETRY_LOW_S, RETRY_HIGH_S = 0.01, 0.5
 """Pauses before a full queue is tried again, seconds."""
 
 AWAIT_CHUNK = 256
-"""Sequences in one `Await`, so that its header stays within its limit."""
+"""Batches in one `Await`, so that its header stays within its limit."""
 
 
 class Unconfirmed(NamedTuple):
@@ -180,7 +180,8 @@ class ProducerProtocol:
         confirmed = [s for s in self._awaited if self.window.get(s) is None]
         if event.same_broker:
             for i in range(0, len(confirmed), AWAIT_CHUNK):
-                self.link.send(Await(confirmed[i : i + AWAIT_CHUNK]))
+                chunk = confirmed[i : i + AWAIT_CHUNK]
+                self.link.send(Await([n for s in chunk for n in (s, self._awaited[s])]))
         else:
             for sequence in confirmed:
                 self._lost(sequence, "the broker was restarted, and its memory queues with it")
