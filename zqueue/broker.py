@@ -31,6 +31,7 @@ from .net.collector import tame_collector, watch_collector
 from .net.device import Egress, Ingress
 from .net.signals import Signals
 from .net.sockets import bind, hold_ipc_path, make_socket, receive, send
+from .net.waiting import Waiter
 from .protocol.broker import BrokerProtocol, Limits
 from .protocol.codec import FRAME_BYTES_MAX
 from .protocol.intake import Ingest
@@ -130,8 +131,6 @@ class Broker:
         self._started = monotonic()
         self.protocol.about = self._about
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._poller = zmq.Poller()
-        self._polled: dict[object, int] = {}
         self._ingress: Ingress | None = None
         self._egresses: list[Egress] = []
         self._give_up_at: float | None = None
@@ -162,23 +161,25 @@ class Broker:
 
     def run(self, signals: Signals) -> int:
         """Serve until a signal says to stop. Returns the exit code."""
-        self._is_device = self._ingress is not None or bool(self._egresses)
-        self._poll(self._router, zmq.POLLIN)
-        self._poller.register(signals.fd, zmq.POLLIN)
+        waiter = Waiter(signals.fd)
+        for socket in self._sockets():
+            waiter.add(socket)
         while True:
-            events = self._poller.poll(self._wait_ms(monotonic()))
             now = monotonic()
-            if any(source == signals.fd for source, _ in events):
-                signals.clear()
-            self._receive(now)
-            self._send(now)
-            self.protocol.tick(now)
-            if self._is_device:
-                self._move_plain_lane()
-            self._send(now)
+            moved = self._receive(now)
+            moved += self._send(now)
+            if now >= (self.protocol.next_deadline() or now):
+                self.protocol.tick(now)
+                moved += self._send(now)
+            if self._ingress is not None or self._egresses:
+                moved += self._move_plain_lane()
+            if moved:
+                continue  # Sockets tell of changes only: see `net.waiting`.
             code = self._stop_code(signals, now)
             if code is not None:
                 return code
+            if waiter.wait(self._next_deadline(now)):
+                signals.clear()
 
     def close(self) -> None:
         """Say goodbye and close all sockets, giving what was just sent a moment to leave."""
@@ -198,14 +199,19 @@ class Broker:
 
     # --- one turn ---
 
-    def _wait_ms(self, now: float) -> int | None:
+    def _sockets(self) -> list[zmq.Socket[bytes]]:
+        sockets = [self._router, *(egress.socket for egress in self._egresses)]
+        if self._ingress is not None:
+            sockets.append(self._ingress.socket)
+        return sockets
+
+    def _next_deadline(self, now: float) -> float | None:
         deadlines = [self.protocol.next_deadline(), self._give_up_at]
         if self._outboxes:
             deadlines.append(now + STUCK_RETRY_S)
-        due = [deadline for deadline in deadlines if deadline is not None]
-        return max(0, int((min(due) - now) * 1000) + 1) if due else None
+        return min((d for d in deadlines if d is not None), default=None)
 
-    def _receive(self, now: float) -> None:
+    def _receive(self, now: float) -> int:
         """Take what came. While little comes, the first message is answered before anything
         else is looked at; while much comes, answers gather so that small ones travel together."""
         router, take = self._router, self.protocol.receive
@@ -220,35 +226,32 @@ class Broker:
             if received == 1 and self._is_quiet:
                 self._send(now)
         self._is_quiet = received <= 1
+        return received
 
-    def _send(self, now: float) -> None:
+    def _send(self, now: float) -> int:
+        """Send what is due. Returns how many messages that was."""
         protocol, outboxes = self.protocol, self._outboxes
+        sent = 0
         if outboxes:
             for peer, frames in outboxes.retry():
                 protocol.unreachable(peer, frames, now)
         # A lost peer's tasks go to others at once, hence again until nothing is left to say.
         while messages := protocol.to_send():
+            sent += len(messages)
             for peer, frames in messages:
                 if not outboxes.send(peer, frames):
                     protocol.unreachable(peer, frames, now)
+        return sent
 
     def _ingest(self, frames: list[bytes]) -> bool:
         return self.protocol.ingest(frames) is not Ingest.FULL
 
-    def _move_plain_lane(self) -> None:
-        ingress = self._ingress
-        if ingress is not None:
-            reading = not self.protocol.intake.draining
-            ingress.pump(read=reading)
-            self._poll(ingress.socket, zmq.POLLIN if reading and not ingress.is_held else 0)
-        for egress in self._egresses:
-            egress.pump()
-            self._poll(egress.socket, zmq.POLLOUT if egress.is_held else 0)
-
-    def _poll(self, socket: zmq.Socket[bytes], wanted: int) -> None:
-        if self._polled.get(socket, 0) != wanted:
-            self._polled[socket] = wanted
-            self._poller.register(socket, wanted)
+    def _move_plain_lane(self) -> int:
+        """Move what can be moved. Returns how many messages that was."""
+        moved = 0
+        if self._ingress is not None:
+            moved += self._ingress.pump(read=not self.protocol.intake.draining)
+        return moved + sum(egress.pump() for egress in self._egresses)
 
     def _stop_code(self, signals: Signals, now: float) -> int | None:
         asked = signals.count(signal.SIGTERM, signal.SIGINT)

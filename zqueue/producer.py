@@ -468,14 +468,14 @@ class Producer:
             messages = protocol.to_send()
             if messages:
                 dealer.send(messages, afresh=protocol.link.is_greeting)
-            if not dealer.is_due():
-                if self._dirty:
-                    continue
-                break
             dealer.flush()
+            frames = dealer.receive()
+            if frames is None:
+                break  # The last use of the socket found nothing: see `net.waiting`.
             now = monotonic()
-            while (frames := dealer.receive()) is not None:
+            while frames is not None:
                 protocol.receive(frames, now)
+                frames = dealer.receive()
             while (event := protocol.next_event()) is not None:
                 self._on_event(event)
             if protocol.link.state is State.LEFT:

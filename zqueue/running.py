@@ -107,6 +107,11 @@ class Gathered:
     """``(work, position of the first, bodies)``"""
     bodies: int = 0
 
+    @property
+    def due(self) -> float:
+        """When they have waited long enough."""
+        return self.since + self.handler.batch_wait
+
     def add(self, work: Work, bodies: list[Any]) -> None:
         """The bodies of a batch join the row."""
         self.parts.append((work, 0, bodies))

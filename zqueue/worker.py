@@ -30,8 +30,6 @@ from collections import deque
 from time import monotonic
 from typing import Any
 
-import zmq
-
 from .app import App
 from .config import Address
 from .core.credit import CreditMeter
@@ -43,6 +41,7 @@ from .net.collector import tame_collector, watch_collector
 from .net.dealer import Dealer
 from .net.signals import Signals
 from .net.slot import Slot
+from .net.waiting import Waiter
 from .protocol.codec import FRAME_BYTES_MAX, pack, unpack_bodies
 from .protocol.link import Connected, Disconnected, Rejected, State
 from .protocol.messages import FAILED, RESULTS, RETURNED
@@ -150,8 +149,8 @@ class Worker:
         tame_collector()
         watch_collector(self._pauses)
         threading.Thread(target=self._watch, name="zqueue-warden", daemon=True).start()
-        poller = zmq.Poller()
-        poller.register(self._signals.fd, zmq.POLLIN)
+        waiter = Waiter(self._signals.fd)
+        waiter.add(self._dealer.socket)
         while True:
             if self._loop is not None and self._loop.done:
                 self._settle_async(self._loop)
@@ -159,7 +158,7 @@ class Worker:
                 if self._signals.count(signal.SIGTERM) and not self._draining:
                     self._begin_drain()
                 self._protocol.set_credit(0 if self._draining else self._meter.credit)
-                self._converse()
+                moved = self._converse()
                 if self._draining:
                     self._give_back()  # What was on its way when we asked for no more.
                 work = self._pending.popleft() if self._pending else None
@@ -170,18 +169,21 @@ class Worker:
                 continue
             if self._draining and self._is_idle():
                 return self._leave()
-            poller.register(self._dealer.socket, self._dealer.wanted)
-            if any(fd == self._signals.fd for fd, _ in poller.poll(self._wait_ms())):
+            if moved:
+                continue  # The socket tells of changes only: see `net.waiting`.
+            if waiter.wait(self._next_deadline()):
                 self._signals.clear()
 
     # --- speaking with the broker; all with the lock ---
 
-    def _converse(self) -> None:
-        """Take what came, send what should go."""
+    def _converse(self) -> int:
+        """Take what came, send what should go. Returns how many messages that was."""
         protocol, dealer = self._protocol, self._dealer
         now = monotonic()
+        moved = 0
         # Whatever brings work is run before anything else is read: it can wait in the pipe.
         while not self._pending and (frames := dealer.receive()) is not None:
+            moved += 1
             protocol.receive(frames, now)
             while (event := protocol.next_event()) is not None:
                 self._on_event(event)
@@ -194,7 +196,11 @@ class Worker:
                 self._report()
             self._tick_at = min(self._report_at, protocol.next_deadline() or now + 1.0)
         dealer.flush()
-        dealer.send(protocol.to_send(), afresh=protocol.link.is_greeting)
+        messages = protocol.to_send()
+        if messages:
+            moved += len(messages)
+            dealer.send(messages, afresh=protocol.link.is_greeting)
+        return moved
 
     def _on_event(self, event: Connected | Disconnected | Rejected | Leased) -> None:
         if isinstance(event, Leased):
@@ -310,11 +316,11 @@ class Worker:
             while True:
                 began = monotonic()
                 self._busy_since = began
-                count = self._slice(calls.total)
+                stop = settled + self._slice(calls.total)
                 if handler.is_timed:
-                    self._run_timed(handler, work, calls, count)
+                    self._run_timed(handler, work, calls, stop - settled)
                 else:
-                    self._run_plain(work.batch, calls, count)
+                    self._run_plain(work.batch, calls, settled, stop)
                 with self._lock:
                     self._busy_since = None
                     position = calls.position
@@ -332,17 +338,15 @@ class Worker:
         task_s = self._meter.task_s
         return max(1, int(SETTLE_EVERY_S / task_s)) if task_s else 1 + total // 8
 
-    def _run_plain(self, batch: LeasedBatch, calls: Calls, count: int) -> None:
-        while count > 0:
-            begun = calls.position
+    def _run_plain(self, batch: LeasedBatch, calls: Calls, position: int, stop: int) -> None:
+        while position < stop:
             try:
-                calls.run(count)
+                calls.run(stop - position)
                 return
             except BaseException as error:
                 with self._lock:
                     position = calls.position
                     calls.fail(position - 1, error)
-                count -= position - begun
                 self._log_failure(batch, error, 1)
 
     def _run_timed(self, handler: Handler, work: Work, calls: Calls, count: int) -> None:
@@ -393,7 +397,7 @@ class Worker:
         """Call the batch handlers whose bodies have waited long enough."""
         now = monotonic()
         for gathered in list(self._gathered.values()):
-            if everything or now >= gathered.since + gathered.handler.batch_wait:
+            if everything or now >= gathered.due:
                 self._call_batch(gathered)
                 return True
         return False
@@ -509,18 +513,13 @@ class Worker:
 
     # --- waiting and logging ---
 
-    def _wait_ms(self) -> int | None:
+    def _next_deadline(self) -> float:
         now = monotonic()
-        deadlines = [g.since + g.handler.batch_wait for g in self._gathered.values()]
-        link_deadline = self._protocol.next_deadline()
-        if link_deadline is not None:
-            deadlines.append(link_deadline)
+        deadlines = [self._tick_at, *(g.due for g in self._gathered.values())]
         if not self._silence_said and now - self._started > 2.0:
             logger.warning("no broker answers at %s; waiting for it", self._url)
             self._silence_said = True
-        if self._draining:
-            deadlines.append(now + 0.1)
-        return max(0, int((min(deadlines) - now) * 1000) + 1) if deadlines else None
+        return min(deadlines)
 
     def _log_failure(self, batch: LeasedBatch, error: BaseException, tasks: int) -> None:
         if batch.reply:

@@ -14,7 +14,6 @@ import zmq
 from ..config import Address
 from .sockets import make_socket, receive, send
 
-_EVENTS = int(zmq.EVENTS)
 _IN = int(zmq.POLLIN)
 _IN_OR_OUT = int(zmq.POLLIN | zmq.POLLOUT)
 
@@ -38,18 +37,13 @@ class Dealer:
 
     @property
     def fd(self) -> int:
-        """Becomes readable when `events` may have changed. Edge-triggered: look at `events`
-        after every use of the dealer."""
+        """Becomes readable at a change: see `net.waiting` for what that asks of you."""
         return int(self._socket.getsockopt(zmq.FD))
 
     @property
     def wanted(self) -> int:
         """What to poll the socket for."""
         return _IN_OR_OUT if self._outbox else _IN
-
-    def is_due(self) -> bool:
-        """Whether there is something to receive, or room for what waits in the outbox."""
-        return bool(int(self._socket.get(_EVENTS)) & self.wanted)
 
     def send(self, messages: list[list[bytes]], *, afresh: bool = False) -> None:
         """Send messages, in order, after what waits in the outbox, or (``afresh``) instead."""

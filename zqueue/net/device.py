@@ -37,21 +37,20 @@ class Ingress:
         self._take = take
         self._held: list[bytes] | None = None
 
-    @property
-    def is_held(self) -> bool:
-        """Whether a message waits for room; nothing is read meanwhile."""
-        return self._held is not None
+    def pump(self, *, read: bool = True) -> int:
+        """Move what can be moved; only what was read before, if no more is to be read.
 
-    def pump(self, *, read: bool = True) -> None:
-        """Move what can be moved; only what was read before, if no more is to be read."""
-        for _ in range(TURN_MESSAGES):
+        Returns how many messages were moved.
+        """
+        for moved in range(TURN_MESSAGES):
             frames = self._held or (receive(self.socket, FRAMES) if read else None)
             if frames is None:
-                return
+                return moved
             if not self._take(frames):
                 self._held = frames
-                return
+                return moved
             self._held = None
+        return TURN_MESSAGES
 
 
 class Egress:
@@ -70,18 +69,14 @@ class Egress:
         self._give = give
         self._held: list[bytes] | None = None
 
-    @property
-    def is_held(self) -> bool:
-        """Whether a batch waits for a puller."""
-        return self._held is not None
-
-    def pump(self) -> None:
-        """Move what can be moved."""
-        for _ in range(TURN_MESSAGES):
+    def pump(self) -> int:
+        """Move what can be moved. Returns how many messages that was."""
+        for moved in range(TURN_MESSAGES):
             frames = self._held or self._give()
             if frames is None:
-                return
+                return moved
             if not send(self.socket, frames):
                 self._held = frames
-                return
+                return moved
             self._held = None
+        return TURN_MESSAGES

@@ -37,8 +37,7 @@ class Signals:
     def clear(self) -> None:
         """Make `fd` unreadable until the next signal."""
         with contextlib.suppress(BlockingIOError):
-            while self._reader.recv(4096):
-                pass
+            self._reader.recv(65536)
 
     def wake(self) -> None:
         """Make `fd` readable, as a signal would. For other threads."""

@@ -99,6 +99,10 @@ class Rejected(NamedTuple):
 LinkEvent = Connected | Disconnected | Rejected
 
 
+_OWN = frozenset({Welcome, Refuse, Goodbye})
+"""What a link itself acts upon."""
+
+
 class Link:
     """Greets, keeps alive, notices loss. Messages to send gather in ``out``."""
 
@@ -136,6 +140,8 @@ class Link:
     def receive(self, message: Message, now: float) -> LinkEvent | None:
         """Take any message from the broker, its own or not."""
         self._asked_at = None
+        if type(message) not in _OWN:
+            return None
         if isinstance(message, Welcome):
             return self._welcomed(message, now)
         if isinstance(message, Refuse) and message.sequence == 0:

@@ -74,7 +74,7 @@ class WorkerProtocol:
         event = self.link.receive(message, now)
         if event is not None:
             self._on_link(event)
-        elif isinstance(message, Deliver) and len(message.batches) == len(frames) - 1:
+        elif type(message) is Deliver and len(message.batches) == len(frames) - 1:
             self._leases.add(message.lease)
             batches = [
                 LeasedBatch(message.queue, task, bool(flags & REPLY), tasks, attempt, body)
