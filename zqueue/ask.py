@@ -29,7 +29,7 @@ def ask(url: str, what: str = "info", *, timeout: float = 3.0) -> dict[str, Any]
                 continue
             message = decode(frames[0])
             if isinstance(message, Tell) and len(frames) == 2:
-                return unpack_map(frames[1], nbytes_max=FRAME_BYTES_MAX)
+                return unpack_map(frames[1], nbytes_max=FRAME_BYTES_MAX, depth_max=32)
             if isinstance(message, Refuse):
                 raise Refused(message.code, message.text)
     finally:

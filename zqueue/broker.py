@@ -173,11 +173,11 @@ class Broker:
                 moved += self._send(now)
             if self._ingress is not None or self._egresses:
                 moved += self._move_plain_lane()
-            if moved:
-                continue  # Sockets tell of changes only: see `net.waiting`.
             code = self._stop_code(signals, now)
             if code is not None:
                 return code
+            if moved:
+                continue  # Sockets tell of changes only: see `net.waiting`.
             if waiter.wait(self._next_deadline(now)):
                 signals.clear()
 
@@ -261,7 +261,7 @@ class Broker:
             self._give_up_at = now + self._config.drain_timeout_s
             self.protocol.drain()
             logger.info("draining, for up to %g s", self._config.drain_timeout_s)
-        if self.protocol.is_empty():
+        if self.protocol.is_empty() and not any(egress.is_held for egress in self._egresses):
             return 0
         if asked > 1 or now >= self._give_up_at:
             left = sum(queue.ready.tasks for queue in self.protocol.intake.queues.values())

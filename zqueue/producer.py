@@ -121,18 +121,25 @@ class Lane:
         data = self._pack(body)
         parts.append(data)
         if len(data) > _BIG_BODY:
-            self._big_bytes += len(data)
-            if self._big_bytes > BATCH_BYTES:
-                self._producer._service(self)
-                return
-        if self.idle or len(parts) >= BATCH_TASKS:
+            self.grew(len(data))
+        if self.idle or len(parts) >= BATCH_TASKS or self.limit == 0:
             self._producer._service(self)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what gathered is a full batch, by number or by size."""
+        return len(self.parts) >= BATCH_TASKS or self._big_bytes > BATCH_BYTES
+
+    def grew(self, nbytes: int) -> None:
+        """A big body gathered. (Small ones are bounded by their number.)"""
+        self._big_bytes += nbytes
+        if self._big_bytes > BATCH_BYTES:
+            self.limit = 0  # The next one must ask for room.
 
     def cut(self) -> tuple[bytes, int]:
         """Remove up to one batch of gathered bodies, packed as a frame. Needs the lock."""
         parts = self.parts[:BATCH_TASKS]
         if self._big_bytes:
-            self._big_bytes = 0
             nbytes = 0
             for i, part in enumerate(parts):
                 nbytes += len(part)
@@ -140,8 +147,8 @@ class Lane:
                     del parts[i:]
                     break
         del self.parts[: len(parts)]
-        if self.parts and max(map(len, self.parts[:BATCH_TASKS])) > _BIG_BODY:
-            self._big_bytes = 1
+        if self._big_bytes:
+            self._big_bytes = sum(len(part) for part in self.parts if len(part) > _BIG_BODY)
         return array_header(len(parts)) + b"".join(parts), len(parts)
 
 
@@ -183,6 +190,7 @@ class Producer:
         # Re-entrant: a finalizer or signal handler may send while this thread holds it.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
+        self._completing = threading.Lock()
         self._busy = False
         self._flushing = 0
         self._dealer: Dealer | None = None
@@ -249,7 +257,9 @@ class Producer:
         with self._lock:
             lane.futures.append(future)
             lane.parts.append(data)
-        if lane.idle or len(lane.parts) >= BATCH_TASKS or len(data) > _BIG_BODY:
+            if len(data) > _BIG_BODY:
+                lane.grew(len(data))
+        if lane.idle or lane.is_full:
             self._service(lane)
         return future
 
@@ -422,17 +432,16 @@ class Producer:
         deadline: float | None = None
         with self._lock:
             self._require_broker()
-            while len(lane.parts) >= BATCH_TASKS:
+            while lane.is_full:
                 self._turn(lane)
-                if len(lane.parts) < BATCH_TASKS:
-                    return
-                if self._busy:
-                    return  # We are inside our own service; let it through.
+                if not lane.is_full or self._busy:
+                    break  # There is room, or we are inside our own turn: let it through.
                 if deadline is None:
                     deadline = self._deadline(timeout)
                 if not self._wait(deadline):
                     raise self._no_room(lane)
                 self._require_broker()
+            lane.limit = BATCH_TASKS
 
     def _service(self, lane: Lane | None = None) -> None:
         """Send what should go, take what came, and give out results. Without the lock."""
@@ -486,11 +495,7 @@ class Producer:
 
     def _form_batches(self, lane: Lane) -> None:
         while lane.parts and self._has_room(lane):
-            if (
-                lane.in_flight
-                and len(lane.parts) < BATCH_TASKS
-                and not (lane._big_bytes > BATCH_BYTES or self._flushing)
-            ):
+            if lane.in_flight and not lane.is_full and not self._flushing:
                 return
             body, tasks = lane.cut()
             reply: Reply | None = None
@@ -505,7 +510,9 @@ class Producer:
         elif isinstance(event, ResultsCame):
             reply = self._replies[event.sequence]
             self._completions.append(
-                lambda: reply.take(event.first, event.tasks, event.status, event.frame)
+                lambda: reply.take(
+                    event.first, event.tasks, event.status, event.frame, last=event.last
+                )
             )
             if event.last:
                 del self._replies[event.sequence]
@@ -558,12 +565,14 @@ class Producer:
     def _complete(self) -> None:
         """Give out results, outside the lock: callbacks of futures are the user's code."""
         completions = self._completions
-        while completions:
+        while completions and self._completing.acquire(blocking=False):
+            # One thread at a time, so that results keep their order; who comes meanwhile leaves
+            # its results to the one that is at it.
             try:
-                completion = completions.popleft()
-            except IndexError:
-                return
-            completion()
+                while completions:
+                    completions.popleft()()
+            finally:
+                self._completing.release()
 
     # --- waiting ---
 

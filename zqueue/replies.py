@@ -10,10 +10,14 @@ from .results import Outcome, unpack_outcomes
 
 
 class Reply:
-    """Where the results of one batch go. Runs of tasks arrive in any order, each once."""
+    """Where the results of one batch go.
 
-    def take(self, first: int, tasks: int, status: int, frame: bytes) -> None:
-        """Some tasks are over."""
+    Runs of tasks arrive in any order, from one thread at a time. A task that another broker ran
+    again may have two results: the first one counts.
+    """
+
+    def take(self, first: int, tasks: int, status: int, frame: bytes, *, last: bool) -> None:
+        """Some tasks are over; with ``last``, all are."""
         raise NotImplementedError
 
     def fail(self, error: Exception) -> None:
@@ -27,9 +31,11 @@ class FutureReply(Reply):
     def __init__(self, futures: list[Future[Any]]) -> None:
         self._futures = futures
 
-    def take(self, first: int, tasks: int, status: int, frame: bytes) -> None:
+    def take(self, first: int, tasks: int, status: int, frame: bytes, *, last: bool) -> None:
         run = self._futures[first : first + tasks]
         for future, (ok, value) in zip(run, unpack_outcomes(status, tasks, frame), strict=False):
+            if future.done():
+                continue
             if ok:
                 future.set_result(value)
             else:
@@ -50,9 +56,9 @@ class BatchReply(Reply):
         self._error: Exception | None = None
         self._done = threading.Event()
 
-    def take(self, first: int, tasks: int, status: int, frame: bytes) -> None:
+    def take(self, first: int, tasks: int, status: int, frame: bytes, *, last: bool) -> None:
         self._runs.append((first, tasks, status, frame))
-        if sum(run[1] for run in self._runs) >= self._tasks:
+        if last:
             self._done.set()
 
     def fail(self, error: Exception) -> None:
@@ -63,6 +69,6 @@ class BatchReply(Reply):
         """The outcomes in order, once all are there."""
         self._done.wait()
         outcomes: list[Outcome] = [(False, self._error)] * self._tasks
-        for first, tasks, status, frame in self._runs:
+        for first, tasks, status, frame in reversed(self._runs):
             outcomes[first : first + tasks] = unpack_outcomes(status, tasks, frame)
         return outcomes

@@ -77,19 +77,33 @@ def _done_runs(first: int, tasks: int, values: list[Any] | None) -> list[Outcome
 
 
 def error_frame(error: BaseException) -> bytes:
-    """One error ``[type, text, traceback]``, as an array of one."""
-    name, text = type(error).__qualname__, str(error)
+    """One error ``[type, text, traceback]``, as an array of one. Whatever the error, it packs."""
     if isinstance(error, RemoteError):
         name, text = error.type_name, error.text
-    lines = "".join(traceback.format_exception(error))
-    if len(lines) > TRACEBACK_CHARS_MAX:
-        half = TRACEBACK_CHARS_MAX // 2
-        lines = f"{lines[:half]}\n    …\n{lines[-half:]}"
+    else:
+        name, text = type(error).__qualname__, error_text(error)
+    parts = (name, text[:TRACEBACK_CHARS_MAX], _traceback(error))
+    # Lone surrogates are text that no wire can carry.
+    return pack([[part.encode("utf-8", "replace").decode() for part in parts]])
+
+
+def error_text(error: BaseException) -> str:
+    """What an exception says of itself, even if it fails at that."""
     try:
-        return pack([[name, str(text)[:TRACEBACK_CHARS_MAX], lines]])
-    except BodyError:  # Lone surrogates: text that is not text.
-        clean = [part.encode("utf-8", "replace").decode() for part in (name, str(text), lines)]
-        return pack([clean])
+        return str(error)
+    except Exception as failure:
+        return f"<its text cannot be had: {type(failure).__name__}>"
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        lines = "".join(traceback.format_exception(error))
+    except Exception as failure:
+        return f"<its traceback cannot be had: {type(failure).__name__}>"
+    if len(lines) <= TRACEBACK_CHARS_MAX:
+        return lines
+    half = TRACEBACK_CHARS_MAX // 2
+    return f"{lines[:half]}\n    …\n{lines[-half:]}"
 
 
 # --- where they are awaited ---

@@ -203,6 +203,7 @@ def call_with_alarm(task: Callable[[], Any], limit_s: float) -> Any:
 
 
 async def call_in_time(handler: Handler, bodies: list[Any]) -> None:
+    """Call an ``async`` batch handler, raising `TaskTimeout` when it runs too long."""
     limit_s = handler.soft_timeout or handler.timeout
     try:
         async with asyncio.timeout(limit_s) as limit:

@@ -46,7 +46,7 @@ from .protocol.codec import FRAME_BYTES_MAX, pack, unpack_bodies
 from .protocol.link import Connected, Disconnected, Rejected, State
 from .protocol.messages import FAILED, RESULTS, RETURNED
 from .protocol.worker import Leased, LeasedBatch, Run, WorkerProtocol
-from .results import Failure, error_frame, pack_outcomes
+from .results import Failure, error_frame, error_text, pack_outcomes
 from .running import Calls, Gathered, Loop, Work, call_in_time, call_with_alarm
 
 logger = logging.getLogger(__name__)
@@ -539,7 +539,7 @@ class Worker:
                 batch.queue,
                 batch.attempt,
                 type(error).__name__,
-                error,
+                error_text(error),
                 exc_info=None if ours else error,
             )
 

@@ -28,7 +28,17 @@ class Frame:
     the number the publisher gave it: results are addressed by these two and the task's position.
     """
 
-    __slots__ = ("body", "count", "offsets", "origin", "queue", "reply", "sequence", "task")
+    __slots__ = (
+        "body",
+        "count",
+        "damage",
+        "offsets",
+        "origin",
+        "queue",
+        "reply",
+        "sequence",
+        "task",
+    )
 
     def __init__(
         self,
@@ -49,6 +59,8 @@ class Frame:
         self.sequence = sequence
         self.reply = reply
         self.offsets: Sequence[int] | None = None
+        self.damage: Exception | None = None
+        """Why it cannot be cut."""
 
 
 class Batch:
@@ -99,6 +111,12 @@ class Batch:
             return frame.body
         offsets = frame.offsets
         if offsets is None:
-            offsets = frame.offsets = index(frame.body)
+            if frame.damage is not None:
+                raise frame.damage
+            try:
+                offsets = frame.offsets = index(frame.body)
+            except Exception as error:
+                frame.damage = error  # Looking again would cost as much, and find the same.
+                raise
         stop = self.first + self.count
         return array_header(self.count) + frame.body[offsets[self.first] : offsets[stop]]

@@ -65,12 +65,16 @@ class ConfirmWindow(Generic[Item]):
 
 
 class Taken:
-    """Which numbers of one producer the broker has taken: all up to a mark, and some above."""
+    """Which numbers of one producer the broker has taken: all up to a mark, and some above.
+
+    ``first`` is the first number ever heard. A producer that greets sends what is unconfirmed
+    in rising order before anything else, so whatever lies below was another broker's.
+    """
 
     __slots__ = ("_above", "mark")
 
-    def __init__(self) -> None:
-        self.mark = 0
+    def __init__(self, first: int = 1) -> None:
+        self.mark = first - 1
         self._above: set[int] = set()
 
     def __repr__(self) -> str:

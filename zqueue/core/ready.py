@@ -83,7 +83,7 @@ class ReadyQueue:
         """Whether taking this much more would go beyond the bound by more than a quarter.
 
         Between the bound and this, work is taken but its confirm is withheld. A batch that is
-        itself larger than the quarter is taken while the queue is below its bound.
+        itself larger than the quarter is taken while the queue is not above its bound.
         """
         budget = self.budget
         return (

@@ -69,6 +69,11 @@ class Egress:
         self._give = give
         self._held: list[bytes] | None = None
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a batch that was taken waits for a puller."""
+        return self._held is not None
+
     def pump(self) -> int:
         """Move what can be moved. Returns how many messages that was."""
         for moved in range(TURN_MESSAGES):

@@ -58,6 +58,9 @@ PRODUCER_AWAY_S = 600.0
 """How long a producer that left without a word is remembered, seconds: for that long, batches
 that it sends again are recognised."""
 
+REPORT_BYTES_MAX = 4096
+"""Bytes of a worker's report. They are all told together."""
+
 LISTED_MAX = 500
 """Queues, workers or tasks listed in one answer to `Ask`."""
 
@@ -144,8 +147,11 @@ class BrokerProtocol:
         self._liveness: Liveness[bytes] = Liveness(limits.liveness_s)
         self._producers: dict[bytes, Producer] = {}
         self._away: Liveness[bytes] = Liveness(PRODUCER_AWAY_S)
+        self._former: dict[bytes, Producer] = {}
+        """Producers by where they were before: what cannot be sent there is for them still."""
         self._workers: dict[bytes, Worker] = {}
         self._tasks: dict[str, str] = {}
+        self._ending = False
         self._departed_gc: PauseStats = {"count": 0, "total": 0.0, "max": 0.0}
         self._says: dict[
             type[Any], tuple[type[Any], Callable[[Any, Any, list[bytes], float], None]]
@@ -188,13 +194,12 @@ class BrokerProtocol:
 
     def unreachable(self, peer: bytes, frames: list[bytes], now: float) -> None:
         """The socket says that a peer is gone; ``frames`` could not be sent to it."""
-        known = self._peers.get(peer)
-        if isinstance(known, Producer):
-            message = decode(frames[0])
-            frame = frames[1] if len(frames) > 1 else b""
-            if isinstance(message, Result) and not known.hold(frames[0], frame):
-                self.counters.results_lost += message.tasks
         self._lose(peer, now, Loss.UNREACHABLE)
+        producer = self._former.get(peer)
+        message = decode(frames[0])
+        if producer is not None and isinstance(message, Result):
+            frame = frames[1] if len(frames) > 1 else b""
+            self.dispatch.send_result(producer, message, frame)
 
     def tick(self, now: float) -> None:
         """Time has passed: who was silent for too long is lost."""
@@ -205,7 +210,8 @@ class BrokerProtocol:
 
     def next_deadline(self) -> float | None:
         """When `tick` wants to be called at the latest."""
-        return self._liveness.next_deadline()
+        deadlines = (self._liveness.next_deadline(), self._away.next_deadline())
+        return min((d for d in deadlines if d is not None), default=None)
 
     def to_send(self) -> list[tuple[bytes, list[bytes]]]:
         """Messages that should go out now: ``(peer, frames)``, in order.
@@ -223,7 +229,8 @@ class BrokerProtocol:
         self.intake.draining = True
 
     def say_goodbye(self) -> None:
-        """Tell all peers that this broker is about to end."""
+        """Tell all peers that this broker is about to end; it welcomes nobody any more."""
+        self._ending = True
         for peer in self._peers:
             self._send(peer, Goodbye(), [])
 
@@ -262,18 +269,16 @@ class BrokerProtocol:
             raise ProtocolError(WRONG_ROLE, f"{what} is not for a {type(known).__name__.lower()}")
 
     def _on_hello(self, peer: bytes, message: Hello, frames: list[bytes], now: float) -> None:
+        if self._ending:
+            return  # Whoever greets is better served by the next broker.
         about = unpack_map(frames[0]) if frames else {}
         self._lose_former_self(message, peer, now)
         if len(self._peers) >= self.limits.peers_max:
             self._send(peer, Refuse(TOO_MANY_PEERS, 0, "the broker has no room for you"), [])
             return
-        held: list[tuple[bytes, bytes]] = []
+        producer: Producer | None = None
         if message.role == "producer":
-            producer = self._welcome_producer(message.id, peer, now)
-            held = list(producer.held)
-            producer.held.clear()
-            producer.held_bytes = 0
-            self._peers[peer] = producer
+            producer = self._peers[peer] = self._welcome_producer(message.id, peer)
         elif message.role == "worker":
             self._peers[peer] = self._welcome_worker(message.id, peer, about, now)
         elif message.role == "supervisor":
@@ -286,8 +291,9 @@ class BrokerProtocol:
         limits = self.limits
         welcome = Welcome(self.id, int(limits.heartbeat_s * 1000), int(limits.liveness_s * 1000))
         self._send(peer, welcome, [])
-        for header, frame in held:
-            self._out.append((peer, [header, frame] if frame else [header]))
+        if producer is not None:
+            for result, frame in producer.take_held():
+                self.dispatch.send_result(producer, result, frame)
 
     def _lose_former_self(self, message: Hello, peer: bytes, now: float) -> None:
         """Whoever greets again has forgotten, or lost, what was said before."""
@@ -301,7 +307,7 @@ class BrokerProtocol:
         if peer in self._peers:
             self._lose(peer, now, Loss.REPLACED)
 
-    def _welcome_producer(self, id: bytes, peer: bytes, now: float) -> Producer:
+    def _welcome_producer(self, id: bytes, peer: bytes) -> Producer:
         producer = self._producers.get(id)
         if producer is None:
             producer = self._producers[id] = Producer(id)
@@ -333,6 +339,9 @@ class BrokerProtocol:
         self._liveness.forget(peer)
         if isinstance(known, Producer):
             known.peer = None
+            self._former[peer] = known
+            if len(self._former) > self.limits.peers_max:
+                del self._former[next(iter(self._former))]
             if how is Loss.LEFT and not known.open:
                 del self._producers[known.id]
             else:
@@ -369,16 +378,13 @@ class BrokerProtocol:
     ) -> None:
         if not message.sequence:
             raise ProtocolError(MALFORMED, "sequences begin at 1")
-        if len(frames) == 1:
-            self.intake.publish(producer, message, frames[0])
-        elif not producer.taken.is_too_far(message.sequence):
-            error = ProtocolError(MALFORMED, "Publish has one frame after its header")
-            self.intake.refuse(producer, message.sequence, error)
+        # Without just one frame there is no batch, and it is refused as such.
+        self.intake.publish(producer, message, frames[0] if len(frames) == 1 else b"")
 
     def _on_await(
         self, producer: Producer, message: Await, frames: list[bytes], now: float
     ) -> None:
-        self.dispatch.answer_await(producer, message.awaited)
+        self.dispatch.answer_await(producer, message.sequences)
 
     def _on_credit(self, worker: Worker, message: Credit, frames: list[bytes], now: float) -> None:
         self.dispatch.set_credit(worker, message.credit)
@@ -394,7 +400,7 @@ class BrokerProtocol:
     def _on_report(self, worker: Worker, message: Report, frames: list[bytes], now: float) -> None:
         if len(frames) != 1:
             raise ProtocolError(MALFORMED, "Report has one frame after its header")
-        worker.report = unpack_map(frames[0])
+        worker.report = unpack_map(frames[0], nbytes_max=REPORT_BYTES_MAX)
 
     def _on_departed(
         self, supervisor: Supervisor, message: Departed, frames: list[bytes], now: float

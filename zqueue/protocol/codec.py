@@ -111,7 +111,9 @@ def unpack_bodies(frame: bytes) -> list[Any]:
     return bodies
 
 
-def unpack_map(frame: bytes, *, nbytes_max: int = MAP_BYTES_MAX) -> dict[str, Any]:
+def unpack_map(
+    frame: bytes, *, nbytes_max: int = MAP_BYTES_MAX, depth_max: int = MAP_DEPTH_MAX
+) -> dict[str, Any]:
     """The map in a frame that describes a peer. Raises `ProtocolError`."""
     if len(frame) > nbytes_max:
         raise ProtocolError("malformed", f"the map is over {nbytes_max} bytes")
@@ -121,8 +123,8 @@ def unpack_map(frame: bytes, *, nbytes_max: int = MAP_BYTES_MAX) -> dict[str, An
         raise ProtocolError("malformed", f"the map cannot be unpacked: {error}") from None
     if type(value) is not dict or not all(type(key) is str for key in value):
         raise ProtocolError("malformed", "not a map with text keys")
-    if not _is_flat(value, MAP_DEPTH_MAX):
-        raise ProtocolError("malformed", f"the map nests deeper than {MAP_DEPTH_MAX}")
+    if not _is_flat(value, depth_max):
+        raise ProtocolError("malformed", f"the map nests deeper than {depth_max}")
     return value
 
 

@@ -25,8 +25,8 @@ from .messages import (
     CRASHED,
     DONE,
     FAILED,
-    LOST,
     MALFORMED,
+    OPEN,
     REPLY,
     RESULTS,
     RETURNED,
@@ -35,7 +35,6 @@ from .messages import (
     Departed,
     Result,
     Settle,
-    encode,
 )
 from .peers import Producer, Queue, Worker
 
@@ -83,7 +82,8 @@ class Dispatch:
         """Deliver what can be delivered now."""
         changed = self._intake.changed
         while changed:
-            queue, _ = changed.popitem()
+            queue = next(iter(changed))
+            del changed[queue]
             self._feed(queue)
 
     def set_credit(self, worker: Worker, credit: int) -> None:
@@ -92,8 +92,15 @@ class Dispatch:
         self._hunger(worker)
 
     def _hunger(self, worker: Worker) -> None:
+        if worker.reserved is not None and not worker.in_flight:
+            queue, worker.reserved = worker.reserved, None
+            queue.hungry[worker] = None
+            self._feed(queue)
         if _room(worker) > 0:
-            for queue in worker.queues:
+            queues = worker.queues
+            if len(queues) > 1:
+                queues.append(queues.pop(0))  # In turn, so that no queue starves another.
+            for queue in queues:
                 queue.hungry[worker] = None
                 if queue.ready.ready_tasks:
                     self._intake.changed[queue] = None
@@ -104,6 +111,8 @@ class Dispatch:
             suspect = ready.has_suspect()
             worker = _next_hungry(hungry, idle=suspect)
             if worker is None:
+                if suspect:
+                    _reserve(queue)
                 return
             if suspect:
                 self._deliver(worker, queue, [ready.take_suspect()], alone=True)
@@ -227,19 +236,25 @@ class Dispatch:
             producer.open[sequence] = left
         else:
             producer.open.pop(sequence, None)
-        message = Result(sequence, batch.first, batch.count, status)
-        if producer.peer is not None:
-            self._counters.results += batch.count
-            self._send(producer.peer, message, [frame] if frame else [])
-        elif not producer.hold(encode(message), frame):
-            self._counters.results_lost += batch.count
+        self.send_result(producer, Result(sequence, batch.first, batch.count, status), frame)
 
-    def answer_await(self, producer: Producer, awaited: list[int]) -> None:
-        """Tell a producer of which batches it awaits more results than are to come."""
+    def send_result(self, producer: Producer, result: Result, frame: bytes) -> None:
+        """Send a result to its submitter, or keep it for the submitter's return."""
+        if producer.peer is not None:
+            self._counters.results += result.tasks
+            self._send(producer.peer, result, [frame] if frame else [])
+        elif not producer.hold(result, frame):
+            self._counters.results_lost += result.tasks
+
+    def answer_await(self, producer: Producer, sequences: list[int]) -> None:
+        """Tell a producer how many results of these batches are still to come.
+
+        Messages keep their order, so when it hears this it has all that was sent before.
+        """
         assert producer.peer is not None
-        for sequence, tasks in zip(awaited[::2], awaited[1::2], strict=False):
-            if producer.open.get(sequence, 0) < tasks:
-                self._send(producer.peer, Result(sequence, 0, 0, LOST), [])
+        for sequence in sequences:
+            left = producer.open.get(sequence, 0)
+            self._send(producer.peer, Result(sequence, 0, left, OPEN), [])
 
     def _bury_malformed(self, queue: Queue, batch: Batch, text: str) -> None:
         queue.ready.settle(batch.count)
@@ -292,6 +307,7 @@ class Dispatch:
         worker.leases.clear()
         worker.in_flight = 0
         worker.alone = False
+        worker.reserved = None
         self._intake.changed.update(touched)
         self._intake.made_room()
 
@@ -352,6 +368,14 @@ def _next_hungry(hungry: dict[Worker, None], *, idle: bool) -> Worker | None:
     return None
 
 
+def _reserve(queue: Queue) -> None:
+    """All workers are busy: let one of them finish, for the suspect at the front."""
+    for worker in queue.hungry:
+        worker.reserved = queue
+        del queue.hungry[worker]
+        return
+
+
 def _check_settle(message: Settle, frames: list[bytes]) -> None:
     carrying = [run for run in message.runs if run[3] in (RESULTS, FAILED)]
     if len(carrying) != len(frames):
@@ -365,6 +389,6 @@ def _check_settle(message: Settle, frames: list[bytes]) -> None:
 
 def _room(worker: Worker) -> int:
     """Tasks that may still be sent to a worker."""
-    if worker.alone or len(worker.leases) >= LEASES_MAX:
+    if worker.alone or worker.reserved or len(worker.leases) >= LEASES_MAX:
         return 0
     return worker.credit - worker.in_flight

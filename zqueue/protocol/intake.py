@@ -16,7 +16,7 @@ import functools
 from collections.abc import Callable
 
 from ..core.batch import OVERHEAD_BYTES, Batch, Frame
-from ..core.confirm import to_ranges
+from ..core.confirm import Taken, to_ranges
 from ..core.counters import Counters
 from ..core.ready import Budget, ReadyQueue
 from ..errors import ProtocolError
@@ -111,6 +111,9 @@ class Intake:
     def publish(self, producer: Producer, message: Publish, body: bytes) -> None:
         """Take a batch of a producer, or say why not."""
         sequence = message.sequence
+        if producer.is_new:
+            producer.is_new = False
+            producer.taken = Taken(sequence)
         if sequence in producer.taken:
             self._again(producer, sequence)
             return
@@ -123,7 +126,9 @@ class Intake:
         try:
             queue, frame = self._check(message, body)
         except ProtocolError as error:
-            self.refuse(producer, sequence, error)
+            self._counters.refused += 1
+            producer.refuse(sequence, error.code, str(error))
+            self._refuse(producer, sequence, error.code, str(error))
             return
         if queue.ready.is_over(frame.count, len(body) + OVERHEAD_BYTES):
             self._counters.postponed += 1
@@ -153,12 +158,6 @@ class Intake:
         self._counters.ingested += frame.count
         self._put(queue, frame)
         return Ingest.TAKEN
-
-    def refuse(self, producer: Producer, sequence: int, error: ProtocolError) -> None:
-        """A batch will never be taken: remember that, and say why."""
-        self._counters.refused += 1
-        producer.refuse(sequence, error.code, str(error))
-        self._refuse(producer, sequence, error.code, str(error))
 
     def made_room(self) -> None:
         """Tasks have left: confirms may be due, of any queue, for the queues share a budget."""

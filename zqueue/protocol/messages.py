@@ -34,8 +34,9 @@ FAILED = 2
 or a single one that stands for all of them."""
 RETURNED = 3
 """Did not start; the broker gives them to somebody else (`Settle` only)."""
-LOST = 4
-"""What became of them cannot be known (`Result` only)."""
+OPEN = 4
+"""The answer to `Await`: results of so many tasks of the batch are still to come (`Result`
+only)."""
 
 # Why a worker departed (`Departed`).
 STOPPED = "stopped"
@@ -135,16 +136,15 @@ class Result(NamedTuple):
     first: int
     """Position of the first of these tasks in the batch."""
     tasks: int
-    """How many; 0 with status `LOST`: all of the batch that is still awaited."""
+    """How many."""
     status: int
 
 
 class Await(NamedTuple):
-    """After a reconnect: I still await results of these. `Result` `LOST` names those of which
-    some will not come."""
+    """After a reconnect: I still await results of these batches. The broker answers each with a
+    `Result` `OPEN`; whatever is awaited beyond that was lost on the way."""
 
-    awaited: list[int]
-    """``sequence, tasks, sequence, tasks, …``"""
+    sequences: list[int]
 
 
 class Credit(NamedTuple):

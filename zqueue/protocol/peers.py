@@ -9,6 +9,7 @@ from ..core.confirm import REORDER_MAX, Taken
 from ..core.lease import Lease
 from ..core.pauses import PauseStats
 from ..core.ready import ReadyQueue
+from .messages import Result
 
 HELD_BYTES_MAX = 16 << 20
 """Results kept for a producer that is away, bytes. It comes back within seconds or not at all."""
@@ -44,21 +45,23 @@ class Queue:
 class Producer:
     """A producer, also while it is away: what it published, and what it awaits."""
 
-    __slots__ = ("held", "held_bytes", "id", "open", "peer", "refused", "taken",
+    __slots__ = ("held", "held_bytes", "id", "is_new", "open", "peer", "refused", "taken",
                  "to_confirm", "withheld")  # fmt: skip
 
     def __init__(self, id: bytes) -> None:
         self.id = id
         self.peer: bytes | None = None
         self.taken = Taken()
+        self.is_new = True
+        """No batch was heard from it yet."""
         self.refused: dict[int, tuple[str, str]] = {}
         """Why batches were refused for good, in case they are sent again: code and text."""
         self.to_confirm: list[int] = []
         self.withheld: set[int] = set()
         self.open: dict[int, int] = {}
         """Batches whose results are wanted: tasks without one."""
-        self.held: deque[tuple[bytes, bytes]] = deque()
-        """Results that wait for its return: header and frame."""
+        self.held: deque[tuple[Result, bytes]] = deque()
+        """Results that wait for its return."""
         self.held_bytes = 0
 
     def __repr__(self) -> str:
@@ -71,20 +74,27 @@ class Producer:
         if len(self.refused) > REORDER_MAX:
             del self.refused[next(iter(self.refused))]
 
-    def hold(self, header: bytes, frame: bytes) -> bool:
+    def hold(self, result: Result, frame: bytes) -> bool:
         """Keep a result for its return. False if there is no room."""
         if self.held_bytes + len(frame) + 200 > HELD_BYTES_MAX:
             return False
-        self.held.append((header, frame))
+        self.held.append((result, frame))
         self.held_bytes += len(frame) + 200
         return True
+
+    def take_held(self) -> list[tuple[Result, bytes]]:
+        """All that was kept; it is kept no more."""
+        held = list(self.held)
+        self.held.clear()
+        self.held_bytes = 0
+        return held
 
 
 class Worker:
     """A worker process, its credit, and what it holds."""
 
     __slots__ = ("about", "alone", "credit", "id", "in_flight", "leases", "peer", "queues",
-                 "report", "supervisor")  # fmt: skip
+                 "report", "reserved", "supervisor")  # fmt: skip
 
     def __init__(self, id: bytes, peer: bytes, about: dict[str, Any], queues: list[Queue]) -> None:
         self.id = id
@@ -98,6 +108,8 @@ class Worker:
         self.leases: dict[int, Lease[Worker]] = {}
         self.alone = False
         """It runs a suspect, and gets nothing else until that is settled."""
+        self.reserved: Queue | None = None
+        """It gets nothing until it is idle, and then a suspect of this queue."""
         self.report: dict[str, Any] = {}
 
     def __repr__(self) -> str:

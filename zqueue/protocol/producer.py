@@ -18,9 +18,10 @@ from typing import NamedTuple
 from ..core.backoff import Backoff
 from ..core.confirm import ConfirmWindow
 from ..errors import ProtocolError
+from .codec import BATCH_TASKS_MAX
 from .link import Connected, Disconnected, Link, Rejected
 from .messages import (
-    LOST,
+    OPEN,
     REPLY,
     TRY_AGAIN,
     Await,
@@ -74,7 +75,7 @@ class Postponed(NamedTuple):
 
 
 class ResultsCame(NamedTuple):
-    """Some tasks of an awaited batch are over."""
+    """Some tasks of an awaited batch are over; for some of them it may not be the first time."""
 
     sequence: int
     first: int
@@ -105,6 +106,8 @@ class ProducerProtocol:
         self.link = Link("producer", id, about, random)
         self.window: ConfirmWindow[Unconfirmed] = ConfirmWindow(WINDOW_BATCHES)
         self._awaited: dict[int, int] = {}
+        """Positions without a result, as bits, by batch."""
+        self._resent: set[int] = set()
         self._events: deque[ProducerEvent] = deque()
         self._postponed: list[int] = []
         self._retry = Backoff(random, low_s=RETRY_LOW_S, high_s=RETRY_HIGH_S)
@@ -123,7 +126,7 @@ class ProducerProtocol:
         frames = [header, body]
         sequence = self.window.add(Unconfirmed(frames, count, reply))
         if reply:
-            self._awaited[sequence] = count
+            self._awaited[sequence] = (1 << count) - 1
         if self.link.is_ready:
             self.link.out.append(frames)
         return sequence
@@ -179,14 +182,18 @@ class ProducerProtocol:
         self._postponed.clear()
         confirmed = [s for s in self._awaited if self.window.get(s) is None]
         if event.same_broker:
-            for i in range(0, len(confirmed), AWAIT_CHUNK):
-                chunk = confirmed[i : i + AWAIT_CHUNK]
-                self.link.send(Await([n for s in chunk for n in (s, self._awaited[s])]))
+            self._await(confirmed)
         else:
             for sequence in confirmed:
                 self._lost(sequence, "the broker was restarted, and its memory queues with it")
-        for _, batch in self.window.items():
+        for sequence, batch in self.window.items():
             self.link.out.append(batch.frames)
+            if batch.reply:
+                self._resent.add(sequence)
+
+    def _await(self, sequences: list[int]) -> None:
+        for i in range(0, len(sequences), AWAIT_CHUNK):
+            self.link.send(Await(sequences[i : i + AWAIT_CHUNK]))
 
     def _on_confirm(self, ranges: list[int]) -> None:
         confirmed: list[int] = []
@@ -196,6 +203,9 @@ class ProducerProtocol:
                 if self.window.remove(sequence) is not None:
                     confirmed.append(sequence)
         if confirmed:
+            # Had the broker taken it before, its results may have been lost with the confirm.
+            self._await([s for s in confirmed if s in self._resent])
+            self._resent.difference_update(confirmed)
             self._retry.reset()
             self._events.append(Confirmed(confirmed))
 
@@ -212,6 +222,7 @@ class ProducerProtocol:
             return
         self.window.remove(sequence)
         self._awaited.pop(sequence, None)
+        self._resent.discard(sequence)
         self._events.append(BatchRefused(sequence, batch.tasks, message.code, message.text))
 
     def _on_result(self, message: Result, frame: bytes) -> None:
@@ -219,17 +230,23 @@ class ProducerProtocol:
         left = self._awaited.get(sequence)
         if left is None:
             return
-        if message.status == LOST and message.tasks == 0:
-            self._lost(sequence, "the connection broke while the results were on their way")
+        if message.status == OPEN:
+            if message.tasks < left.bit_count():
+                self._lost(sequence, "the connection broke while results were on their way")
             return
-        left -= message.tasks
-        if left > 0:
+        if max(message.first, message.tasks) > BATCH_TASKS_MAX:
+            return
+        run = ((1 << message.tasks) - 1) << message.first
+        if not left & run:
+            return  # Another broker ran them again.
+        left &= ~run
+        if left:
             self._awaited[sequence] = left
         else:
             del self._awaited[sequence]
         self._events.append(
             ResultsCame(
-                sequence, message.first, message.tasks, message.status, frame, last=left <= 0
+                sequence, message.first, message.tasks, message.status, frame, last=not left
             )
         )
 
