@@ -15,7 +15,6 @@ import json
 import platform
 import statistics
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +46,17 @@ def measure(runs: int, tasks: int, paced: int) -> dict[str, list[float]]:
 
     for run in range(runs):
         print(f"run {run + 1} of {runs}", file=sys.stderr)
-        with tempfile.TemporaryDirectory() as folder, raw.running(folder) as floor:
+        with raw.running() as floor:
             note("raw one a frame, tasks/s", floor.one_by_one(tasks // 4))
             note("raw 512 a frame, tasks/s", floor.many(tasks))
             latencies = floor.latency(paced, 0.005)
             note("raw latency p50, ms", percentile(latencies, 50))
             note("raw latency p99, ms", percentile(latencies, 99))
         for processes in (1, 2):
+            workers = f"{processes} worker{'s' if processes > 1 else ''}"
             with ours.running(processes) as us:
-                note(f"send, {processes} worker, tasks/s", us.send(tasks))
-                note(f"send_many, {processes} worker, tasks/s", us.send_many(tasks))
+                note(f"send, {workers}, tasks/s", us.send(tasks))
+                note(f"send_many, {workers}, tasks/s", us.send_many(tasks))
                 if processes == 1:
                     latencies = us.latency(paced, 0.005)
                     note("zqueue latency p50, ms", percentile(latencies, 50))
@@ -66,9 +66,9 @@ def measure(runs: int, tasks: int, paced: int) -> dict[str, list[float]]:
 
 RATIOS = [
     ("send / raw one a frame", "send, 1 worker, tasks/s", "raw one a frame, tasks/s", 2.0),
-    ("send, 2 workers / raw one a frame", "send, 2 worker, tasks/s", "raw one a frame, tasks/s", 2),
+    ("send, 2 workers / raw one", "send, 2 workers, tasks/s", "raw one a frame, tasks/s", 2.0),
     ("send_many / raw 512", "send_many, 1 worker, tasks/s", "raw 512 a frame, tasks/s", 0.9),
-    ("send_many, 2 workers / raw 512", "send_many, 2 worker, tasks/s", "raw 512 a frame, tasks/s",
+    ("send_many, 2 workers / raw 512", "send_many, 2 workers, tasks/s", "raw 512 a frame, tasks/s",
      0.9),
     ("latency p50 / raw", "zqueue latency p50, ms", "raw latency p50, ms", 1.5),
     ("latency p99 / raw", "zqueue latency p99, ms", "raw latency p99, ms", 2.0),
@@ -102,11 +102,12 @@ def report(figures: dict[str, list[float]]) -> str:
 
 def main() -> None:
     """Parse arguments, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--tasks", type=int, default=1_000_000, help="tasks of one throughput run")
-    parser.add_argument("--paced", type=int, default=1_000, help="tasks of one latency run")
+    parser.add_argument("--tasks", type=int, default=1_000_000, help="in one throughput run")
+    parser.add_argument("--paced", type=int, default=1_000, help="in one latency run")
     parser.add_argument("--json", type=Path, help="also write every figure to this file")
     arguments = parser.parse_args()
     figures = measure(arguments.runs, arguments.tasks, arguments.paced)

@@ -81,12 +81,13 @@ def fill(queue_bytes: int, *, single: bool) -> None:
 def pass_through(tasks: int) -> None:
     """Move many tasks through a broker and say what it kept."""
     with ours.running(1) as us:
-        us.send_many(1_000_000)
+        step = min(tasks, 1_000_000)
+        us.send_many(step)
         before = ask(us.url)["rss_bytes"]
         moved = 0
         while moved < tasks:
-            us.send_many(1_000_000)
-            moved += 1_000_000
+            us.send_many(step)
+            moved += step
         sleep(0.5)
         after = ask(us.url)["rss_bytes"]
         print(

@@ -99,7 +99,7 @@ def pace(tasks: int, every_s: float, send: Callable[[], object]) -> None:
 
 
 @contextmanager
-def running(folder: str) -> Iterator[Raw]:
+def running() -> Iterator[Raw]:
     """The three processes, gone afterwards."""
     front, back = f"tcp://127.0.0.1:{free_port()}", f"tcp://127.0.0.1:{free_port()}"
     results, theirs = _spawn.Pipe()

@@ -17,7 +17,8 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 from .config import default_url
 from .errors import ConfigError
 from .handlers import Handler, call_body
-from .producer import CONNECT_TIMEOUT_S, TIMEOUT_S, Lane, Producer
+from .lane import Lane
+from .producer import CONNECT_TIMEOUT_S, TIMEOUT_S, Producer
 
 P = ParamSpec("P")
 R = TypeVar("R")

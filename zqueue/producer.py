@@ -5,11 +5,9 @@ nothing of the lane is unconfirmed, a body leaves at once, alone; otherwise it w
 for the next confirm, or until a batch is full. So batches form by themselves: none when idle,
 full ones under load, and there is no delay to tune.
 
-`Lane.add` is the hot path, run for every task, and takes no lock: it packs the body, appends it
-(atomic), and only when the lane is idle or the batch is full goes on to `Producer._service`,
-which holds the lock, sends, and takes whatever came back. A confirm marks the lane idle *before*
-it looks for gathered bodies, and `add` appends *before* it looks whether the lane is idle, so
-whichever comes second sees the other: no body is left behind.
+`Lane.add` (in `lane`) is the hot path, run for every task, and takes no lock. Only when the lane
+is idle or the batch is full does it go on to `Producer.service`, which holds the lock, sends, and
+takes whatever came back.
 
 The socket belongs to the lock: the caller's thread sends at once instead of waking another, and
 a background thread waits for what comes when no caller is active. ZeroMQ signals new input by
@@ -44,11 +42,11 @@ from .errors import (
     TimedOut,
     ZQueueError,
 )
+from .lane import BATCH_BYTES, BATCH_TASKS, BIG_BODY, Lane
 from .net.dealer import Dealer
 from .protocol.codec import (
     FRAME_BYTES_MAX,
     BodyPacker,
-    array_header,
     batch_packer,
     pack,
     too_large,
@@ -69,13 +67,6 @@ from .results import Outcome
 logger = logging.getLogger(__name__)
 
 
-BATCH_TASKS = 2048
-"""Tasks in a full batch. Four times 512 takes the broker's share of a small task from 350 to
-110 ns; beyond that frames get so large that a slow worker's share must be cut out of them."""
-
-BATCH_BYTES = 64 << 10
-"""A batch is also full at this size: larger frames do not travel cheaper per byte."""
-
 LANE_BATCHES = 32
 """Unconfirmed batches of one lane. 2 MiB at most of full batches: enough to hide the way to
 the broker and back many times over, little enough that a full queue is soon felt."""
@@ -87,69 +78,6 @@ TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
 GOODBYE_S = 1.0
 FRAMES_MAX = 4
-
-_BIG_BODY = BATCH_BYTES // BATCH_TASKS
-
-
-class Lane:
-    """What gathers for one queue and task, with or without results."""
-
-    __slots__ = ("_big_bytes", "_pack", "_producer", "futures", "idle", "in_flight", "limit",
-                 "parts", "queue", "task")  # fmt: skip
-
-    def __init__(
-        self, producer: Producer, queue: str, task: str, pack: Callable[[object], bytes]
-    ) -> None:
-        self._producer = producer
-        self._pack = pack
-        self._big_bytes = 0
-        self.queue = queue
-        self.task = task
-        self.parts: list[bytes] = []
-        """The same list for ever: whoever adds needs no lock."""
-        self.futures: deque[Future[Any]] | None = None
-        self.limit = 0
-        """Gathered bodies at which `add` must ask for room: 0 until there was a broker."""
-        self.idle = True
-        self.in_flight = 0
-
-    def add(self, body: object, timeout: float | None = None) -> None:
-        """Send a body: see `Producer.send`."""
-        parts = self.parts
-        if len(parts) >= self.limit:
-            self._producer._make_room(self, timeout)
-        data = self._pack(body)
-        parts.append(data)
-        if len(data) > _BIG_BODY:
-            self.grew(len(data))
-        if self.idle or len(parts) >= BATCH_TASKS or self.limit == 0:
-            self._producer._service(self)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether what gathered is a full batch, by number or by size."""
-        return len(self.parts) >= BATCH_TASKS or self._big_bytes > BATCH_BYTES
-
-    def grew(self, nbytes: int) -> None:
-        """A big body gathered. (Small ones are bounded by their number.)"""
-        self._big_bytes += nbytes
-        if self._big_bytes > BATCH_BYTES:
-            self.limit = 0  # The next one must ask for room.
-
-    def cut(self) -> tuple[bytes, int]:
-        """Remove up to one batch of gathered bodies, packed as a frame. Needs the lock."""
-        parts = self.parts[:BATCH_TASKS]
-        if self._big_bytes:
-            nbytes = 0
-            for i, part in enumerate(parts):
-                nbytes += len(part)
-                if nbytes > BATCH_BYTES and i:
-                    del parts[i:]
-                    break
-        del self.parts[: len(parts)]
-        if self._big_bytes:
-            self._big_bytes = sum(len(part) for part in self.parts if len(part) > _BIG_BODY)
-        return array_header(len(parts)) + b"".join(parts), len(parts)
 
 
 class Producer:
@@ -250,17 +178,17 @@ class Producer:
         lane = self.lane(queue, task, reply=True)
         assert lane.futures is not None
         if len(lane.parts) >= lane.limit:
-            self._make_room(lane, timeout)
+            self.make_room(lane, timeout)
         data = self._packer.pack(body)
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
         with self._lock:
             lane.futures.append(future)
             lane.parts.append(data)
-            if len(data) > _BIG_BODY:
+            if len(data) > BIG_BODY:
                 lane.grew(len(data))
         if lane.idle or lane.is_full:
-            self._service(lane)
+            self.service(lane)
         return future
 
     def call_many(
@@ -412,7 +340,7 @@ class Producer:
                 if not self._wait(deadline):
                     raise self._no_room(lane)
             self._number(lane, body, tasks, reply)
-        self._service()
+        self.service()
 
     def _number(self, lane: Lane, body: bytes, tasks: int, reply: Reply | None) -> None:
         sequence = self._protocol.publish(
@@ -427,7 +355,7 @@ class Producer:
     def _has_room(self, lane: Lane) -> bool:
         return lane.in_flight < LANE_BATCHES and not self._protocol.window.is_full()
 
-    def _make_room(self, lane: Lane, timeout: float | None) -> None:
+    def make_room(self, lane: Lane, timeout: float | None) -> None:
         """Return when another body may gather in a lane; the slow side of `Lane.add`."""
         deadline: float | None = None
         with self._lock:
@@ -443,7 +371,7 @@ class Producer:
                 self._require_broker()
             lane.limit = BATCH_TASKS
 
-    def _service(self, lane: Lane | None = None) -> None:
+    def service(self, lane: Lane | None = None) -> None:
         """Send what should go, take what came, and give out results. Without the lock."""
         with self._lock:
             self._turn(lane)
