@@ -126,8 +126,10 @@ class Zqueue:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __call__(self, *arguments: str, input: str | bytes = "", timeout: float = 20.0,
-                 cwd: Path | None = None, env: dict[str, str] | None = None) -> Finished:  # fmt: skip
+    def __call__(
+        self, *arguments: str, input: str | bytes = "", timeout: float = 20.0,
+        cwd: Path | None = None, env: dict[str, str] | None = None,
+    ) -> Finished:  # fmt: skip
         data = input.encode() if isinstance(input, str) else input
         done = subprocess.run(
             [sys.executable, "-m", "zqueue", *arguments],

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 import msgpack
 import zmq
 
+import zqueue
+
 APPS = Path(__file__).parent / "apps"
 
 QUICK = ("--heartbeat", "0.1", "--liveness", "0.5")
@@ -83,6 +85,14 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def _birth(pid: int) -> str:
+    """When a process began; empty if there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
 def _stat(pid: int) -> tuple[str, int]:
     """State letter and parent."""
     try:
@@ -105,7 +115,7 @@ class Process:
         options.setdefault("stdin", subprocess.DEVNULL)
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.popen = subprocess.Popen(arguments, stdout=out, stderr=err, **options)
-        self._family: set[int] = set()
+        self._family: dict[int, str] = {}
 
     @property
     def pid(self) -> int:
@@ -122,8 +132,13 @@ class Process:
     def children(self) -> list[int]:
         """Its living children; remembered, so that `end` ends them too."""
         found = children_of(self.pid)
-        self._family.update(found)
+        self.remember(found)
         return found
+
+    def remember(self, pids: list[int]) -> None:
+        """These, too, come from this process, and are to be ended with it."""
+        for pid in pids:
+            self._family.setdefault(pid, _birth(pid))
 
     def send(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
@@ -150,9 +165,9 @@ class Process:
         if self.popen.poll() is None:
             self.popen.kill()
         self.popen.wait()
-        for pid in self._family:
-            with contextlib.suppress(OSError):
-                if b"zqueue.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        for pid, birth in self._family.items():
+            if birth and _birth(pid) == birth:  # A number may have been given to another.
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
 
@@ -317,6 +332,11 @@ def ask(url: str, what: str = "info", *, timeout: float = 10.0) -> dict[str, Any
     return state
 
 
+def pairs_of(ranges: list[int]) -> Iterator[tuple[int, int]]:
+    """``first, last, first, last, …`` as pairs."""
+    return zip(ranges[::2], ranges[1::2], strict=True)
+
+
 class BarePeer:
     """A producer of few words: greets, publishes, and reads what comes."""
 
@@ -339,9 +359,19 @@ class BarePeer:
             message = msgpack.unpackb(self.dealer.recv_multipart()[0])
             if message[1] == CONFIRM:
                 ranges = message[2]
-                self.confirmed += sum(b - a + 1 for a, b in zip(ranges[::2], ranges[1::2]))
+                self.confirmed += sum(b - a + 1 for a, b in pairs_of(ranges))
             elif message[1] == REFUSE:
                 self.refused += 1
+
+
+def calls_until_full(call: Callable[[int], object], most: int = 100_000) -> int:
+    """Call with 0, 1, 2 … until it raises `QueueFull`; how many calls there was room for."""
+    for count in range(most):
+        try:
+            call(count)
+        except zqueue.QueueFull:
+            return count
+    raise AssertionError(f"there was room for {most:,}; the queue should have been full long ago")
 
 
 # --- what tasks left behind ---

@@ -2,8 +2,9 @@
 
 import asyncio
 
-import zqueue
 from jobs import note  # A module beside the app, as in `python FILE`.
+
+import zqueue
 
 app = zqueue.App()
 

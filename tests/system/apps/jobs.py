@@ -64,7 +64,7 @@ def half_unsendable(number):
 
 
 @app.task
-def run(id):
+def run(id, padding=""):
     note(id)
     return id
 
@@ -127,13 +127,7 @@ async def nap_in_half_a_second(id, seconds):
     return id
 
 
-@app.task(queue="blocked", timeout=0.5)
-async def block_the_loop(seconds):
-    """An async task that blocks: only a kill ends it."""
-    time.sleep(seconds)
-
-
 @app.task(queue="other")
-def run_elsewhere(id):
+def run_elsewhere(id, padding=""):
     note(id)
     return id

@@ -1,0 +1,27 @@
+"""Counters."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from zqueue.core.counters import Counters
+
+
+def test_begin_at_zero() -> None:
+    values = Counters().as_dict()
+    assert set(values.values()) == {0}
+    assert list(values) == [field.name for field in dataclasses.fields(Counters)]
+
+
+def test_as_they_were_counted() -> None:
+    counters = Counters()
+    counters.published += 3
+    counters.dead += 1
+    assert {name: n for name, n in counters.as_dict().items() if n} == {"published": 3, "dead": 1}
+
+
+def test_a_misspelt_counter_is_an_error() -> None:
+    with pytest.raises(AttributeError):
+        Counters().publishd = 1  # type: ignore[attr-defined]

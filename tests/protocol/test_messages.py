@@ -1,0 +1,241 @@
+"""Every kind of message: whole, cut off, with too much, with too little, and with nonsense."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, get_type_hints
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zqueue.errors import InvalidName, ProtocolError
+from zqueue.protocol.messages import (
+    KINDS,
+    TRY_AGAIN,
+    VERSION,
+    Ask,
+    Await,
+    Confirm,
+    Credit,
+    Deliver,
+    Departed,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Publish,
+    Refuse,
+    Report,
+    Result,
+    Settle,
+    Tell,
+    Welcome,
+    check_name,
+    decode,
+    encode,
+)
+
+BIG = (1 << 63) - 1
+
+EXAMPLES: dict[type[Any], list[Any]] = {
+    Hello: [Hello("producer", b"0123456789abcdef"), Hello("", b"x"), Hello("é", b"y" * 32)],
+    Welcome: [Welcome(b"12345678", 1000, 5000), Welcome(b"b", 0, BIG)],
+    Refuse: [Refuse("full", 7, "no room"), Refuse("", 0, "")],
+    Heartbeat: [Heartbeat([]), Heartbeat([b"a", b"b" * 32])],
+    Goodbye: [Goodbye()],
+    Publish: [Publish(1, "mail", "send", 1), Publish(BIG, "q", "", 0)],
+    Confirm: [Confirm([1, 3, 7, 7]), Confirm([])],
+    Result: [Result(9, 0, 512, 1), Result(1, 0, 0, 4)],
+    Await: [Await([]), Await([1, 70_000, BIG])],
+    Credit: [Credit(0), Credit(16_384)],
+    Deliver: [Deliver(1 << 56, "mail", [["send", 1, 512, 1], ["", 0, 1, 2]]), Deliver(1, "q", [])],
+    Settle: [Settle(5, 100, [[0, 0, 512, 0], [1, 3, 1, 2]]), Settle(5, 0, [])],
+    Departed: [Departed(b"worker", "crashed", 0, 0, "signal 9"), Departed(b"w", "", 7, 8, "")],
+    Ask: [Ask("info"), Ask("")],
+    Tell: [Tell()],
+    Report: [Report()],
+}
+
+ALL = [message for messages in EXAMPLES.values() for message in messages]
+KIND_OF = {cls: kind for kind, cls in KINDS.items()}
+
+NOT_A_NUMBER: list[Any] = [None, True, -1, 1 << 63, 1.0, "1", b"1", [1]]
+NOT_AN_ID: list[Any] = [None, "text", b"", b"x" * 33, 1, [b"x"]]
+WRONG: dict[Any, list[Any]] = {
+    int: NOT_A_NUMBER,
+    str: [None, b"bytes", 1, False, ["text"]],
+    bytes: NOT_AN_ID,
+    list[int]: [None, 1, "12", b"\x01", *([1, value] for value in NOT_A_NUMBER)],
+    list[bytes]: [None, b"x", "x", 3, *([b"x", value] for value in NOT_AN_ID)],
+    list[list[int]]: [
+        None, 0, [1, 2, 3, 4], [[0, 0, 1]], [[0, 0, 1, 0, 0]], [[]], [None],
+        *([[0, 0, 1, value]] for value in NOT_A_NUMBER),
+    ],
+    list[list[Any]]: [
+        None, "", ["t", 0, 1, 1], [["t", 0, 1]], [["t", 0, 1, 1, 1]], [[]], [[b"t", 0, 1, 1]],
+        *([["t", value, 1, 1]] for value in NOT_A_NUMBER),
+        *([["t", 0, 1, value]] for value in NOT_A_NUMBER),
+    ],
+}  # fmt: skip
+"""For each type of a field: values that it must not have."""
+
+WRONG_FIELDS = [
+    pytest.param(cls, i, value, id=f"{cls.__name__}.{name}-{value!r:.30}")
+    for cls in KINDS.values()
+    for i, (name, type_) in enumerate(get_type_hints(cls).items())
+    for value in WRONG[type_]
+]
+
+
+def header_of(message: Any) -> list[Any]:
+    """The header as a list, to be spoiled."""
+    return [VERSION, KIND_OF[type(message)], *message]
+
+
+def refused(frame: bytes) -> ProtocolError:
+    """The error that decoding a frame raises."""
+    with pytest.raises(ProtocolError) as caught:
+        decode(frame)
+    return caught.value
+
+
+def test_there_is_an_example_of_every_kind() -> None:
+    assert set(EXAMPLES) == set(KINDS.values())
+
+
+def test_kinds_on_the_wire_never_change() -> None:
+    assert {kind: cls.__name__ for kind, cls in KINDS.items()} == {
+        1: "Hello", 2: "Welcome", 3: "Refuse", 4: "Heartbeat", 5: "Goodbye",
+        10: "Publish", 11: "Confirm", 12: "Result", 13: "Await",
+        20: "Credit", 21: "Deliver", 22: "Settle", 23: "Departed",
+        30: "Ask", 31: "Tell", 32: "Report",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("message", ALL, ids=repr)
+def test_round_trip(message: Any) -> None:
+    decoded = decode(encode(message))
+    assert decoded == message
+    assert type(decoded) is type(message)
+
+
+@pytest.mark.parametrize("message", ALL, ids=repr)
+def test_the_header_is_version_kind_fields(message: Any) -> None:
+    assert msgpack.unpackb(encode(message)) == msgpack.unpackb(
+        msgpack.packb([1, KIND_OF[type(message)], *message])
+    )
+
+
+@pytest.mark.parametrize("message", ALL, ids=repr)
+def test_cut_off_at_every_byte(message: Any) -> None:
+    frame = encode(message)
+    for stop in range(len(frame)):
+        assert refused(frame[:stop]).code == "malformed"
+
+
+@pytest.mark.parametrize("message", ALL, ids=repr)
+@pytest.mark.parametrize("rest", [b"\x00", b"\xc0", b"\x90", b"\xff" * 9], ids=repr)
+def test_bytes_after_the_header_are_refused(message: Any, rest: bytes) -> None:
+    assert refused(encode(message) + rest).code == "malformed"
+
+
+@pytest.mark.parametrize("message", ALL, ids=repr)
+@pytest.mark.parametrize("extra", [[None], [1, "two", b"three"], [[]], [{}]], ids=repr)
+def test_further_fields_of_a_later_version_are_passed_over(message: Any, extra: list[Any]) -> None:
+    assert decode(msgpack.packb(header_of(message) + extra)) == message
+
+
+@pytest.mark.parametrize("message", ALL, ids=repr)
+def test_too_few_fields_are_refused(message: Any) -> None:
+    header = header_of(message)
+    for length in range(2 + (not message), len(header)):
+        error = refused(msgpack.packb(header[:length]))
+        assert error.code == "malformed"
+        assert type(message).__name__ in str(error)
+
+
+@pytest.mark.parametrize(("cls", "field", "value"), WRONG_FIELDS)
+def test_a_field_of_the_wrong_type_is_refused(cls: type[Any], field: int, value: Any) -> None:
+    header = header_of(EXAMPLES[cls][0])
+    header[2 + field] = value
+    error = refused(msgpack.packb(header))
+    assert error.code == "malformed"
+    assert cls.__name__ in str(error)
+
+
+@pytest.mark.parametrize("kind", [0, 6, 9, 14, 24, 33, 255, BIG])
+def test_an_unknown_kind_is_refused(kind: int) -> None:
+    error = refused(msgpack.packb([VERSION, kind]))
+    assert error.code == "malformed"
+    assert str(error) == f"unknown kind {kind}"
+
+
+@pytest.mark.parametrize("header", [[], [1], [None, 4, []], [1, None], ["1", 4, []], [1, -4, []],
+                                    [True, 5], [1.0, 5]], ids=repr)  # fmt: skip
+def test_a_header_without_version_and_kind_is_refused(header: list[Any]) -> None:
+    assert refused(msgpack.packb(header)).code == "malformed"
+
+
+@pytest.mark.parametrize("version", [0, 2, BIG])
+def test_another_version_is_refused_by_name(version: int) -> None:
+    """Even if its kinds mean something else there: the version is looked at first."""
+    error = refused(msgpack.packb([version, 999]))
+    assert error.code == "wrong-version"
+    assert str(error) == f"version {version}; this side speaks 1"
+
+
+@pytest.mark.parametrize("value", [None, 1, "text", b"bytes", {}], ids=repr)
+def test_a_header_that_is_no_array_is_refused(value: Any) -> None:
+    assert str(refused(msgpack.packb(value))) == "the header is not an array"
+
+
+def test_a_header_over_its_limit_is_refused() -> None:
+    error = refused(encode(Refuse("full", 1, "x" * 16_400)))
+    assert str(error) == "the header is over 16384 bytes"
+
+
+@given(st.binary(max_size=200))
+def test_random_bytes_are_a_message_or_a_protocol_error(frame: bytes) -> None:
+    try:
+        message = decode(frame)
+    except ProtocolError:
+        return
+    assert decode(encode(message)) == message
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 1 << 63) | st.binary(max_size=40)
+    | st.text(max_size=9) | st.floats() | st.builds(msgpack.ExtType, st.just(5), st.binary()),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=3), inner,
+                                                                max_size=3),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(st.sampled_from(sorted(KINDS)), st.lists(values, max_size=7))
+def test_random_fields_are_a_message_or_a_protocol_error(kind: int, fields: list[Any]) -> None:
+    """What gets through has exactly the types that it promises, so it can be encoded again."""
+    try:
+        message = decode(msgpack.packb([VERSION, kind, *fields]))
+    except ProtocolError:
+        return
+    assert type(message) is KINDS[kind]
+    assert list(message) == fields[: len(message)]
+    assert decode(encode(message)) == message
+
+
+@pytest.mark.parametrize("name", ["a", "A-z_0.9", "x" * 128])
+def test_a_good_name_is_given_back(name: str) -> None:
+    assert check_name(name, "queue") == name
+
+
+@pytest.mark.parametrize("name", ["", "x" * 129, "a b", "a\n", "é", "a/b", None, 7, b"a"],
+                         ids=repr)  # fmt: skip
+def test_a_bad_name_is_refused(name: Any) -> None:
+    with pytest.raises(InvalidName, match=f"queue name {re.escape(repr(name))} must be"):
+        check_name(name, "queue")
+
+
+def test_only_these_refusals_mean_to_try_again() -> None:
+    assert {"full", "draining"} == TRY_AGAIN

@@ -1,0 +1,62 @@
+"""What a broker remembers of its peers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from zqueue.core.ready import Budget, ReadyQueue
+from zqueue.protocol.peers import HELD_BYTES_MAX, Producer, Queue, Supervisor, Worker
+
+
+def test_results_are_held_up_to_a_bound() -> None:
+    producer = Producer(b"id")
+    half = b"x" * (HELD_BYTES_MAX // 2 - 200)
+    assert producer.hold(b"1", half)
+    assert producer.hold(b"2", half)
+    assert producer.held_bytes == HELD_BYTES_MAX
+    assert not producer.hold(b"3", b"")
+    assert list(producer.held) == [(b"1", half), (b"2", half)]
+
+
+def test_empty_results_are_not_free() -> None:
+    producer = Producer(b"id")
+    assert producer.hold(b"1", b"")
+    assert producer.held_bytes == 200
+
+
+@pytest.mark.parametrize(("supervisor", "known"), [(b"s", b"s"), (None, b""), ("s", b""), (1, b"")])
+def test_a_supervisor_is_an_id_or_nobody(supervisor: Any, known: bytes) -> None:
+    assert Worker(b"w", b"peer", {"supervisor": supervisor}, []).supervisor == known
+
+
+@pytest.mark.parametrize(
+    ("report", "pauses"),
+    [
+        ({"gc": {"count": 1, "total": 2, "max": 1.5}}, {"count": 1, "total": 2.0, "max": 1.5}),
+        ({}, None),
+        ({"gc": None}, None),
+        ({"gc": [1, 2, 3]}, None),
+        ({"gc": {"count": 1, "total": 2}}, {"count": 1, "total": 2.0, "max": 0.0}),
+        ({"gc": {"count": "1", "total": -2, "max": 1 << 63}}, {"count": 0, "total": 0, "max": 0}),
+        (
+            {"gc": {"count": float("nan"), "total": float("inf")}},
+            {"count": 0, "total": 0, "max": 0},
+        ),
+    ],
+)
+def test_pauses_as_reported(report: dict[str, Any], pauses: Any) -> None:
+    worker = Worker(b"w", b"peer", {}, [])
+    worker.report = report
+    assert worker.gc_pauses() == pauses
+
+
+def test_reprs_print_the_state() -> None:
+    ready = ReadyQueue("mail", tasks_max=9, bytes_max=9, budget=Budget(9))
+    queue = Queue(ready, egress=False)
+    assert repr(queue) == "<Queue <ReadyQueue mail: 0 ready, 0 leased>, 0 hungry, 0 withheld>"
+    worker = Worker(b"w", b"peer", {}, [queue])
+    assert repr(worker) == "<Worker 77: 0 in flight, credit 0>"
+    assert repr(Producer(b"p")) == "<Producer 70 <Taken up to #0, 0 above>>"
+    assert repr(Supervisor(b"s", b"peer")) == "<Supervisor 73>"

@@ -1,0 +1,186 @@
+"""The machines of a worker and of its supervisor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from zqueue.protocol.codec import pack
+from zqueue.protocol.link import Connected, Disconnected, Rejected
+from zqueue.protocol.messages import (
+    DONE,
+    RESULTS,
+    Credit,
+    Deliver,
+    Departed,
+    Heartbeat,
+    Hello,
+    Message,
+    Refuse,
+    Report,
+    Settle,
+    Welcome,
+    decode,
+    encode,
+)
+from zqueue.protocol.worker import Leased, LeasedBatch, Run, SupervisorProtocol, WorkerProtocol
+
+WELCOME = Welcome(b"broker-1", 1000, 5000)
+UNKNOWN = Refuse("unknown-peer", 0, "")
+DELIVER = Deliver(7, "q", [["t", 0, 2, 1], ["", 1, 1, 3]])
+FRAMES = (pack([1, 2]), pack([3]))
+
+
+def hear(machine: Any, message: Message, *frames: bytes, now: float = 10.0) -> list[Any]:
+    """The broker says something. Returns what happened."""
+    machine.receive([encode(message), *frames], now)
+    events = []
+    while (event := machine.next_event()) is not None:
+        events.append(event)
+    return events
+
+
+def sent(machine: Any) -> list[Any]:
+    """What it wants sent: messages, without further frames."""
+    return [decode(frames[0]) for frames in machine.to_send()]
+
+
+@pytest.fixture
+def worker() -> WorkerProtocol:
+    """A worker that was welcomed."""
+    machine = WorkerProtocol(b"me", pack({"queues": ["q"]}), lambda: 0.0, credit=3)
+    machine.tick(10.0)
+    assert sent(machine) == [Hello("worker", b"me")]
+    assert hear(machine, WELCOME) == [Connected(same_broker=False)]
+    assert sent(machine) == [Credit(3)]
+    return machine
+
+
+@pytest.fixture
+def supervisor() -> SupervisorProtocol:
+    """A supervisor that was welcomed."""
+    machine = SupervisorProtocol(b"boss", pack({}), lambda: 0.0)
+    machine.tick(10.0)
+    assert sent(machine) == [Hello("supervisor", b"boss")]
+    assert hear(machine, WELCOME) == [Connected(same_broker=False)]
+    return machine
+
+
+class TestWorker:
+    def test_a_delivery(self, worker: WorkerProtocol) -> None:
+        assert hear(worker, DELIVER, *FRAMES) == [
+            Leased(
+                7,
+                [
+                    LeasedBatch("q", "t", False, 2, 1, FRAMES[0]),
+                    LeasedBatch("q", "", True, 1, 3, FRAMES[1]),
+                ],
+            )
+        ]
+        assert repr(worker) == "<WorkerProtocol ready, 1 leases>"
+
+    @pytest.mark.parametrize("frames", [(), FRAMES[:1], (*FRAMES, b"")])
+    def test_a_delivery_that_lacks_frames_is_passed_over(
+        self, worker: WorkerProtocol, frames: tuple[bytes, ...]
+    ) -> None:
+        assert hear(worker, DELIVER, *frames) == []
+
+    @pytest.mark.parametrize("frame", [b"", b"\xc1", pack([1]), pack([1, 21, 1])])
+    def test_nonsense_is_passed_over(self, worker: WorkerProtocol, frame: bytes) -> None:
+        worker.receive([frame], 10.0)
+        assert worker.next_event() is None
+
+    def test_settles_and_states_credit(self, worker: WorkerProtocol) -> None:
+        hear(worker, DELIVER, *FRAMES)
+        worker.settle(7, [Run(0, 0, 2, DONE)], [], credit=5, last=False)
+        worker.settle(7, [Run(1, 0, 1, RESULTS)], [pack([9])], credit=6, last=True)
+        first, second = worker.to_send()
+        assert decode(first[0]) == Settle(7, 5, [[0, 0, 2, DONE]])
+        assert decode(second[0]) == Settle(7, 6, [[1, 0, 1, RESULTS]])
+        assert second[1:] == [pack([9])]
+        worker.settle(7, [Run(0, 0, 1, DONE)], [], credit=9, last=True)
+        assert sent(worker) == [], "the lease is over"
+
+    def test_says_credit_only_when_it_changed(self, worker: WorkerProtocol) -> None:
+        worker.set_credit(3)
+        assert sent(worker) == []
+        worker.set_credit(0)
+        worker.set_credit(0)
+        assert sent(worker) == [Credit(0)]
+        hear(worker, DELIVER, *FRAMES)
+        worker.settle(7, [], [], credit=8, last=False)
+        worker.set_credit(8)
+        assert sent(worker) == [Settle(7, 8, [])]
+
+    def test_forgets_its_leases_with_the_link(self, worker: WorkerProtocol) -> None:
+        hear(worker, DELIVER, *FRAMES)
+        assert hear(worker, UNKNOWN) == [Disconnected("the broker is new")]
+        worker.settle(7, [Run(0, 0, 2, DONE)], [], credit=5, last=True)
+        worker.set_credit(4)
+        worker.report({"done": 1})
+        worker.tick(10.0)
+        assert sent(worker) == [Hello("worker", b"me")]
+        assert hear(worker, WELCOME) == [Connected(same_broker=True)]
+        assert sent(worker) == [Credit(4)]
+
+    def test_reports(self, worker: WorkerProtocol) -> None:
+        worker.report({"done": 4})
+        ((header, frame),) = worker.to_send()
+        assert (decode(header), frame) == (Report(), pack({"done": 4}))
+
+    def test_silence(self, worker: WorkerProtocol) -> None:
+        worker.tick(11.0)
+        assert sent(worker) == [Heartbeat([])]
+        assert worker.next_deadline() == 12.0
+        worker.tick(16.0)
+        assert worker.next_event() == Disconnected("silent for 5.0 s")
+
+    def test_a_rejection_is_told(self, worker: WorkerProtocol) -> None:
+        assert hear(worker, Refuse("malformed", 0, "what?")) == [Rejected("malformed", "what?")]
+
+
+class TestSupervisor:
+    def test_speaks_for_its_workers(self, supervisor: SupervisorProtocol) -> None:
+        supervisor.joined(b"a")
+        supervisor.joined(b"b")
+        supervisor.tick(11.0)
+        assert sent(supervisor) == [Heartbeat([b"a", b"b"])]
+        assert repr(supervisor) == "<SupervisorProtocol ready for 2>"
+
+    def test_reports_who_departed_and_stops_speaking_for_it(
+        self, supervisor: SupervisorProtocol
+    ) -> None:
+        supervisor.joined(b"a")
+        supervisor.joined(b"b")
+        supervisor.departed(b"a", "timeout", lease=7, position=3, text="over 3 s")
+        supervisor.departed(b"unknown", "crashed", text="x" * 1000)
+        supervisor.tick(11.0)
+        assert sent(supervisor) == [
+            Departed(b"a", "timeout", 7, 3, "over 3 s"),
+            Departed(b"unknown", "crashed", 0, 0, "x" * 500),
+            Heartbeat([b"b"]),
+        ]
+
+    def test_says_nothing_where_nobody_listens(self, supervisor: SupervisorProtocol) -> None:
+        supervisor.joined(b"a")
+        assert hear(supervisor, UNKNOWN) == [Disconnected("the broker is new")]
+        supervisor.departed(b"a", "crashed")
+        supervisor.tick(10.0)
+        assert sent(supervisor) == [Hello("supervisor", b"boss")]
+        assert supervisor.link.workers == []
+
+    def test_nonsense_is_passed_over(self, supervisor: SupervisorProtocol) -> None:
+        supervisor.receive([b"\xc1"], 10.0)
+        assert supervisor.next_event() is None
+
+    def test_speaks_for_as_many_workers_as_a_pool_may_have(
+        self, supervisor: SupervisorProtocol
+    ) -> None:
+        """1,024 processes (`WorkerConfig`), each with an id of 16 bytes: a broker reads it."""
+        names = [b"%016d" % i for i in range(1024)]
+        for name in names:
+            supervisor.joined(name)
+        supervisor.tick(11.0)
+        heard = sent(supervisor)
+        assert [name for message in heard for name in message.workers] == names

@@ -1,0 +1,207 @@
+"""Who may import whom. A table, and every file of the package is held against it."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "zqueue"
+
+IMPURE = frozenset({"zmq", "socket", "threading", "asyncio", "time", "os", "random", "logging"})
+"""What `core` and `protocol` do without: sockets, clocks, chance and threads are arguments."""
+
+HELPERS = {"handlers", "results", "replies", "running"}
+ASSEMBLIES = {"broker", "producer", "worker", "supervisor", "app"}
+SHELL = {"demo", "pipe", "report"}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "version": set(),
+    "config": {"errors"},
+    "core": {"core", "errors"},
+    "protocol": {"protocol", "core", "errors"},
+    "net": {"net", "config", "errors"},
+    "handlers": {"errors", "protocol"},
+    "results": {"errors", "protocol"},
+    "replies": {"errors", "protocol", "results"},
+    "running": {"errors", "protocol", "handlers", "results"},
+    "ask": {"config", "errors", "net", "protocol"},
+    "broker": {"config", "core", "errors", "net", "protocol", "version"},
+    "producer": {"config", "core", "errors", "net", "protocol", "version", *HELPERS},
+    "app": {"config", "core", "errors", "protocol", "producer", "version", *HELPERS},
+    "loading": {"app", "errors"},
+    "worker": {
+        "app",
+        "config",
+        "core",
+        "errors",
+        "loading",
+        "net",
+        "protocol",
+        "version",
+        *HELPERS,
+    },
+    "supervisor": {"config", "core", "errors", "net", "protocol", "version", "worker", *HELPERS},
+    "report": {"errors", "protocol"},
+    "pipe": {"ask", "errors", "producer"},
+    "demo": {"app", "ask", "core", "errors", "net", "producer"},
+    "cli": {"ask", "broker", "config", "errors", "net", "supervisor", "version", *SHELL},
+    "__main__": {"cli"},
+    "__init__": {"app", "core", "errors", "producer", "version"},
+}
+"""Each part of the package, and the parts that it may import."""
+
+THIRD_PARTY: dict[str, set[str]] = {
+    "net": {"zmq"},
+    "broker": {"zmq"},
+    "worker": {"zmq"},
+    "supervisor": {"zmq"},
+    "cli": {"click"},
+    "pipe": {"click"},
+    "demo": {"click"},
+}
+"""Beside the standard library. In `protocol`, only the codec knows msgpack."""
+
+FORBIDDEN_CALLS = {"eval", "exec", "__import__"}
+FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "yaml"}
+
+NO_MIRROR = {
+    "__init__": "names only",
+    "__main__": "one line",
+    "version": "one number",
+    "core/__init__": "a docstring",
+    "protocol/__init__": "a docstring",
+    "net/__init__": "a docstring",
+    "net/collector": "needs a real process: tests/system",
+    "net/dealer": "needs sockets: tests/system",
+    "net/device": "needs sockets: tests/system",
+    "net/processes": "needs real processes: tests/system",
+    "net/signals": "needs real signals: tests/system",
+    "net/slot": "needs real processes: tests/system",
+    "net/sockets": "needs sockets: tests/system",
+    "net/waiting": "needs sockets: tests/system",
+    "app": "needs a broker: tests/system",
+    "ask": "needs a broker: tests/system",
+    "broker": "needs sockets: tests/system",
+    "cli": "needs real processes: tests/system",
+    "demo": "needs real processes: tests/system",
+    "pipe": "needs a broker: tests/system",
+    "producer": "needs a broker: tests/system",
+    "supervisor": "needs real processes: tests/system",
+    "worker": "needs real processes: tests/system",
+}
+"""Files without a test file of their own name, and why."""
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").as_posix()
+
+
+def part_of(name: str) -> str:
+    return name.split("/")[0]
+
+
+def imports_of(path: Path) -> tuple[set[str], set[str]]:
+    """The parts of the package that a file imports, and the other top-level modules."""
+    ours: set[str] = set()
+    others: set[str] = set()
+    folder = path.relative_to(PACKAGE).parent.parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            base = folder[: len(folder) - node.level + 1]
+            inside = [*base, *(node.module.split(".") if node.module else [])]
+            names = [["zqueue", *inside, alias.name] for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [[*(node.module or "").split("."), alias.name] for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name[0] == "zqueue":
+                ours.add(name[1] if len(name) > 1 else "__init__")
+            else:
+                others.add(name[0])
+    return ours, others
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_only_what_lies_below(path: Path) -> None:
+    name = name_of(path)
+    assert part_of(name) in MAY_IMPORT, "a new part of the package: say what it may import"
+    ours, others = imports_of(path)
+    assert ours <= MAY_IMPORT[part_of(name)] | ({"core"} if name == "core/__init__" else set())
+    third_party = {"msgpack"} if name == "protocol/codec" else THIRD_PARTY.get(part_of(name), set())
+    assert others - sys.stdlib_module_names <= third_party
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if part_of(name_of(path)) in ("core", "protocol")], ids=name_of
+)
+def test_core_and_protocol_are_pure(path: Path) -> None:
+    allowed = {"threading", "time"} if name_of(path) == "core/memory_queue" else set()
+    assert not imports_of(path)[1] & IMPURE - allowed
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_nothing_that_comes_in_is_ever_run(path: Path) -> None:
+    """No pickle, no eval: what a stranger sends is data."""
+    assert not imports_of(path)[1] & FORBIDDEN_MODULES
+    called = {
+        node.func.id
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert not called & FORBIDDEN_CALLS
+
+
+def test_the_table_has_no_cycle() -> None:
+    order: list[str] = []
+    left = {part: below - {part} for part, below in MAY_IMPORT.items()}
+    while left:
+        free = [part for part, below in left.items() if below <= set(order)]
+        assert free, f"these import one another: {sorted(left)}"
+        order += free
+        for part in free:
+            del left[part]
+
+
+def test_assemblies_do_not_know_one_another() -> None:
+    known = {
+        (part, other)
+        for part in ASSEMBLIES
+        for other in MAY_IMPORT[part] & ASSEMBLIES
+    }  # fmt: skip
+    assert known == {("app", "producer"), ("supervisor", "worker"), ("worker", "app")}
+
+
+def test_the_shell_is_on_top() -> None:
+    """Nobody but `__main__` imports the command line, and only that imports its parts."""
+    importers = {part for part, below in MAY_IMPORT.items() if "cli" in below}
+    assert importers == {"__main__"}
+    for piece in SHELL:
+        assert {part for part, below in MAY_IMPORT.items() if piece in below} == {"cli"}
+
+
+def test_the_table_is_about_what_is_there() -> None:
+    parts = {part_of(name_of(path)) for path in FILES}
+    assert parts == set(MAY_IMPORT)
+    assert set(THIRD_PARTY) <= parts
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_has_a_mirror(path: Path) -> None:
+    name = name_of(path)
+    mirror = ROOT / "tests" / Path(name).parent / f"test_{Path(name).name}.py"
+    assert mirror.exists() or name in NO_MIRROR, f"no {mirror.relative_to(ROOT)}"
+
+
+def test_exemptions_are_still_needed() -> None:
+    names = {name_of(path) for path in FILES}
+    assert set(NO_MIRROR) <= names

@@ -1,0 +1,79 @@
+"""Replies: futures, and batches that are unpacked when somebody asks."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from zqueue.errors import ProtocolError, RemoteError, ResultLost
+from zqueue.protocol.codec import pack
+from zqueue.protocol.messages import DONE, FAILED, RESULTS
+from zqueue.replies import BatchReply, FutureReply, Reply
+
+NO = pack([["ValueError", "no", ""]])
+
+
+def futures(count: int) -> list[Future[Any]]:
+    made: list[Future[Any]] = [Future() for _ in range(count)]
+    for future in made:
+        future.set_running_or_notify_cancel()
+    return made
+
+
+class TestFutures:
+    def test_runs_in_any_order(self) -> None:
+        made = futures(4)
+        reply = FutureReply(made)
+        reply.take(2, 2, RESULTS, pack(["c", "d"]))
+        assert [future.done() for future in made] == [False, False, True, True]
+        reply.take(0, 1, FAILED, NO)
+        reply.take(1, 1, DONE, b"")
+        assert isinstance(made[0].exception(0), RemoteError)
+        assert [future.result(0) for future in made[1:]] == [None, "c", "d"]
+
+    def test_failing_fails_the_rest(self) -> None:
+        made = futures(3)
+        reply = FutureReply(made)
+        reply.take(1, 1, RESULTS, pack(["b"]))
+        lost = ResultLost("gone")
+        reply.fail(lost)
+        assert [future.exception(0) for future in made] == [lost, None, lost]
+        assert made[1].result(0) == "b"
+
+    def test_nonsense_fails_its_tasks(self) -> None:
+        made = futures(2)
+        FutureReply(made).take(0, 2, RESULTS, b"\xc1")
+        assert all(isinstance(future.exception(0), ProtocolError) for future in made)
+
+    @pytest.mark.parametrize(("first", "tasks"), [(1, 5), (7, 1)])
+    def test_a_run_beyond_the_batch_harms_nothing(self, first: int, tasks: int) -> None:
+        made = futures(2)
+        FutureReply(made).take(first, tasks, DONE, b"")
+        assert not made[0].done()
+
+
+class TestBatches:
+    def test_in_order_once_all_are_there(self) -> None:
+        reply = BatchReply(4)
+        reply.take(2, 2, RESULTS, pack(["c", "d"]))
+        reply.take(0, 1, FAILED, NO)
+        reply.take(1, 1, DONE, b"")
+        (failed, error), *rest = reply.wait()
+        assert (failed, str(error)) == (False, "ValueError: no")
+        assert rest == [(True, None), (True, "c"), (True, "d")]
+
+    def test_failing_fails_the_rest(self) -> None:
+        reply = BatchReply(3)
+        reply.take(1, 1, RESULTS, pack(["b"]))
+        lost = ResultLost("gone")
+        reply.fail(lost)
+        assert reply.wait() == [(False, lost), (True, "b"), (False, lost)]
+
+
+def test_the_base_is_no_reply() -> None:
+    with pytest.raises(NotImplementedError):
+        Reply().take(0, 1, DONE, b"")
+    with pytest.raises(NotImplementedError):
+        Reply().fail(ResultLost())
