@@ -11,6 +11,7 @@ ready or leased or the deadline is over, send what is due, close.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -265,7 +266,9 @@ class Broker:
             return 0
         if asked > 1 or now >= self._give_up_at:
             left = sum(queue.ready.tasks for queue in self.protocol.intake.queues.values())
-            logger.warning("stopping with %d tasks in memory queues: they are lost", left)
+            held = sum(egress.is_held for egress in self._egresses)
+            logger.warning("stopping with %d tasks in memory queues, and %d batches that no "
+                           "puller took: they are lost", left, held)  # fmt: skip
             return DEADLINE_HIT
         return None
 
@@ -289,7 +292,10 @@ def run_broker(config: BrokerConfig) -> int:
     """
     _raise_file_limit(2 * config.peers_max + 64)
     stop = (signal.SIGTERM, signal.SIGINT)
-    with Signals(stop) as signals, hold_ipc_path(Address.parse(config.bind)):
+    with Signals(stop) as signals, contextlib.ExitStack() as paths:
+        for url in (config.bind, config.ingest, *config.egress.values()):
+            if url is not None:
+                paths.enter_context(hold_ipc_path(Address.parse(url)))
         broker = Broker(config)
         try:
             url = broker.open()

@@ -26,6 +26,7 @@ from .config import (
     parse_bytes,
 )
 from .errors import BrokerLost, ConfigError, LocalError, ZQueueError
+from .protocol.messages import NAME, check_name
 from .version import __version__
 
 FAILURE, USAGE, UNREACHABLE, RUNNING, DEADLINE, NOT_READY = 1, 2, 3, 4, 5, 6
@@ -43,10 +44,10 @@ class Bytes(click.ParamType[int]):
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
+        if type(value) is int:
             return value
         try:
-            return parse_bytes(value)
+            return parse_bytes(str(value))
         except ConfigError as error:
             self.fail(str(error), param, ctx)
 
@@ -62,7 +63,7 @@ class Egresses(click.ParamType[tuple[str, str]]):
         if isinstance(value, tuple):
             return value
         queue, separator, url = value.partition("=")
-        if not separator or not queue or not url:
+        if not separator or not NAME.match(queue) or not url:
             self.fail(f"{value!r}: write QUEUE=URL, as in events=tcp://127.0.0.1:5558", param, ctx)
         return queue, url
 
@@ -113,6 +114,8 @@ def _read_file(ctx: click.Context, param: click.Parameter, value: str | None) ->
             if name not in known:
                 raise click.BadParameter(f"{path}: {verb!r} has no option {key!r}")
             table[name] = table.pop(key)
+            if isinstance(table[name], list | dict) and name != "egress":
+                raise click.BadParameter(f"{path}: {verb}.{key} must be one value")
             if name == "egress" and isinstance(table[name], dict):
                 table[name] = [f"{queue}={url}" for queue, url in table[name].items()]
     ctx.default_map = tables
@@ -280,12 +283,15 @@ def worker(
 
     if url is not None:
         Address.parse(url)
+    served = tuple(filter(None, (queues or "").split(",")))
+    for name in served:
+        check_name(name, "queue")
     config = WorkerConfig(
         app=app,
         url=url,
         processes=processes,
         concurrency=concurrency,
-        queues=tuple(filter(None, (queues or "").split(","))),
+        queues=served,
         drain_timeout_s=drain_timeout,
     )
     sys.exit(run_supervisor(config))
@@ -365,7 +371,7 @@ def info(url: str, as_json: bool, dead: bool) -> None:
         click.echo(json.dumps(dead_as_data(letters)) if as_json else describe_dead(letters))
         return
     state = ask(url)
-    click.echo(json.dumps(state) if as_json else describe_info(state, url))
+    click.echo(json.dumps(state, default=repr) if as_json else describe_info(state, url))
 
 
 @cli.command(epilog=EXIT_CODES)

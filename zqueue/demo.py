@@ -48,6 +48,9 @@ RESULT_TIMEOUT_S = 60.0
 KILL_AT = 0.4
 """How much of the text is counted when a worker is killed."""
 
+LOOKS = 20
+"""How often to look for a worker that is busy, before an idle one is killed."""
+
 SNIFF_BYTES = 8192
 TOP_WORDS = 8
 
@@ -154,9 +157,20 @@ def running(url: str, processes: int) -> Iterator[list[subprocess.Popen[bytes]]]
     cli = ("zqueue.cli", "main", "--log-level", "warning")
     started: list[subprocess.Popen[bytes]] = []
     try:
-        started.append(start_python(*cli, "broker", "--bind", url))
+        # When the demo is interrupted, nobody is left to run what is queued.
+        started.append(start_python(*cli, "broker", "--bind", url, "--drain-timeout", "0.2"))
         started.append(
-            start_python(*cli, "worker", "zqueue.demo:app", "-p", str(processes), "--url", url)
+            start_python(
+                *cli,
+                "worker",
+                "zqueue.demo:app",
+                "-p",
+                str(processes),
+                "--url",
+                url,
+                "--drain-timeout",
+                "5",
+            )  # fmt: skip
         )
         yield started
     finally:
@@ -191,7 +205,10 @@ def wait_for_workers(url: str, processes: int, started: list[subprocess.Popen[by
 
 def kill_one(url: str) -> int:
     """Kill the worker that holds most tasks, without any warning. Returns its pid."""
-    workers = ask(url)["workers"]
+    for _ in range(LOOKS):
+        workers = ask(url)["workers"]
+        if any(worker["in_flight"] for worker in workers):
+            break
     pid: int = max(workers, key=lambda worker: worker["in_flight"])["pid"]
     os.kill(pid, signal.SIGKILL)
     return pid

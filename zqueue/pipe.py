@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple
 import click
 
 from .ask import ask
-from .errors import ConfigError, LocalError, RemoteError, ZQueueError
+from .errors import BodyError, ConfigError, LocalError, RemoteError, ZQueueError
 from .producer import Producer
 
 AHEAD_LINES = 20_000
@@ -65,7 +65,7 @@ def send_one(
     for argument in arguments:
         try:
             values.append(json.loads(argument))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ConfigError(
                 f"{argument!r} is not JSON: text needs quotes of its own, as in '\"text\"'"
             ) from None
@@ -92,8 +92,17 @@ def read_lines(lines: IO[bytes]) -> Iterator[tuple[int, Any]]:
             continue
         try:
             yield number, json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadLine(f"line {number} is not JSON: {error}") from None
+
+
+@contextlib.contextmanager
+def naming_line(number: int) -> Iterator[None]:
+    """Say which line it was that cannot be sent."""
+    try:
+        yield
+    except BodyError as error:
+        raise BadLine(f"line {number} cannot be sent: {error}") from None
 
 
 class Progress:
@@ -135,8 +144,9 @@ def run_pipe(
     with Producer(url, timeout=timeout_s) as producer, contextlib.ExitStack() as stack:
         stack.callback(shown.end)
         if is_queue:
-            for _, value in read_lines(lines):
-                producer.send(target.queue, value)
+            for number, value in read_lines(lines):
+                with naming_line(number):
+                    producer.send(target.queue, value)
                 shown.add()
             return 0
         return _pipe_task(producer, target, lines, out, shown)
@@ -151,8 +161,10 @@ def _pipe_task(
 
     def read() -> None:
         try:
-            for _, value in read_lines(lines):
-                results.put(producer.submit(target.queue, to_body(value), task=target.task))
+            for number, value in read_lines(lines):
+                with naming_line(number):
+                    future = producer.submit(target.queue, to_body(value), task=target.task)
+                results.put(future)
         except Exception as error:
             results.put(error)
         else:

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import atexit
 import logging
+import multiprocessing
+import multiprocessing.util
 import os
 import random
 import select
@@ -264,10 +266,10 @@ class Producer:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             self.close()
-        except ZQueueError:
+        except ZQueueError as error:
             if kind is None:
                 raise
-            logger.exception("not all that was sent before the error is confirmed")
+            logger.error("not all that was sent before the error is confirmed: %s", error)
 
     # --- lanes ---
 
@@ -562,6 +564,9 @@ class Producer:
         )
         self._thread.start()
         _open_producers.add(self)
+        if multiprocessing.parent_process() is not None:
+            # Such a process leaves without running what is registered with atexit.
+            multiprocessing.util.Finalize(None, _flush_at_exit, exitpriority=0)
 
     def _run(self, reader: stdlib_socket.socket) -> None:
         assert self._dealer is not None
@@ -633,6 +638,10 @@ def _abandon_after_fork() -> None:
     """A child process has the parent's producers, but not their sockets and threads."""
     for producer in list(_open_producers):
         producer._closed = "this producer was made before fork(): make one in each process"
+        # Another thread of the parent may have held the lock at the fork.
+        producer._lock = threading.RLock()
+        producer._changed = threading.Condition(producer._lock)
+        producer._busy = False
         for lane in producer._lanes.values():
             lane.limit = 0
     _open_producers.clear()

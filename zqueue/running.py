@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import signal
 import threading
 from collections import deque
@@ -44,6 +45,7 @@ class Calls:
         self.total = len(bodies)
         self.failures: list[Failure] = []
         self.values: list[Any] | None = [] if keep else None
+        self.completed = 0
         self.given_up = 0
         """Tasks at the end that were taken out and will not run here."""
         self._bodies: Iterator[Any]
@@ -63,15 +65,28 @@ class Calls:
         return self.total - self.given_up - int(left)
 
     def run(self, count: int) -> None:
-        """Run up to so many more tasks; exceptions are kept, not raised.
+        """Run up to so many more tasks. An exception of one of them ends this call early.
 
-        An exception ends this call early, so call it until `position` is where you want it.
+        So does a StopIteration, but without a trace, since that is how iterators end: `missing`
+        tells afterwards.
         """
         tasks = starmap(self._call, islice(self._bodies, count))
         if self.values is None:
-            deque(tasks, maxlen=0)
+            counter = itertools.count()
+            try:
+                deque(zip(tasks, counter, strict=False), maxlen=0)
+            finally:
+                self.completed += next(counter)
         else:
-            self.values.extend(tasks)
+            before = len(self.values)
+            try:
+                self.values.extend(tasks)
+            finally:
+                self.completed += len(self.values) - before
+
+    def missing(self, begun: int) -> int:
+        """Of so many tasks that have begun, those that neither completed nor failed."""
+        return begun - self.completed - len(self.failures)
 
     def next_task(self) -> Callable[[], Any] | None:
         """Claim one task, to be run by the caller with a clock at hand."""
@@ -141,7 +156,7 @@ class Loop:
         self._slots = asyncio.Semaphore(concurrency)
         self._tasks: set[asyncio.Task[None]] = set()
         self.running = 0
-        """Tasks started and not settled; the main thread's to count."""
+        """Tasks started and not settled; counted by whoever has the worker's lock."""
         self.done: deque[tuple[Work, int, Any, BaseException | None]] = deque()
         """``(work, position, value, error)`` of tasks that are over."""
         threading.Thread(target=self._loop.run_forever, name="zqueue-loop", daemon=True).start()

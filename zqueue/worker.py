@@ -152,9 +152,8 @@ class Worker:
         waiter = Waiter(self._signals.fd)
         waiter.add(self._dealer.socket)
         while True:
-            if self._loop is not None and self._loop.done:
-                self._settle_async(self._loop)
             with self._lock:
+                self._settle_async()
                 if self._signals.count(signal.SIGTERM) and not self._draining:
                     self._begin_drain()
                 self._protocol.set_credit(0 if self._draining else self._meter.credit)
@@ -181,12 +180,14 @@ class Worker:
         protocol, dealer = self._protocol, self._dealer
         now = monotonic()
         moved = 0
-        # Whatever brings work is run before anything else is read: it can wait in the pipe.
-        while not self._pending and (frames := dealer.receive()) is not None:
+        idle = not self._pending
+        while (frames := dealer.receive()) is not None:
             moved += 1
             protocol.receive(frames, now)
             while (event := protocol.next_event()) is not None:
                 self._on_event(event)
+            if idle and self._pending:
+                break  # Somebody waits for this work; what else came can wait in the pipe.
         if now >= self._tick_at:
             protocol.tick(now)
             while (event := protocol.next_event()) is not None:
@@ -278,7 +279,8 @@ class Worker:
             self._gather(handler, work, bodies)
         elif handler.is_async:
             assert self._loop is not None
-            self._loop.start(handler, work, bodies)
+            with self._lock:
+                self._loop.start(handler, work, bodies)
         else:
             self._run_calls(handler, work, bodies)
 
@@ -365,6 +367,7 @@ class Worker:
                 calls.fail(position, error)
                 self._log_failure(work.batch, error, 1)
             else:
+                calls.completed += 1
                 if calls.values is not None:
                     calls.values.append(value)
             finally:
@@ -376,6 +379,11 @@ class Worker:
         if not tasks:
             return
         self._meter.measure(tasks, elapsed_s)
+        if calls.missing(tasks):
+            error = RuntimeError("the handler raised StopIteration")
+            calls.fail(stop - 1, error)
+            self._log_failure(work.batch, error, 1)
+        calls.completed = 0
         values, calls.values = calls.values, [] if calls.values is not None else None
         failures, calls.failures = calls.failures, []
         self._done += tasks - len(failures)
@@ -450,20 +458,21 @@ class Worker:
 
     # --- async handlers ---
 
-    def _settle_async(self, loop: Loop) -> None:
-        with self._lock:
-            while loop.done:
-                work, position, value, error = loop.done.popleft()
-                loop.running -= 1
-                values = [value] if work.batch.reply and error is None else None
-                failures: list[Failure] = []
-                if error is not None:
-                    failures.append((position, error))
-                    self._failed += 1
-                    self._log_failure(work.batch, error, 1)
-                else:
-                    self._done += 1
-                self._settle(work, pack_outcomes(position, 1, values, failures))
+    def _settle_async(self) -> None:
+        """Settle what the event loop has done. With the lock."""
+        loop = self._loop
+        while loop is not None and loop.done:
+            work, position, value, error = loop.done.popleft()
+            loop.running -= 1
+            values = [value] if work.batch.reply and error is None else None
+            failures: list[Failure] = []
+            if error is not None:
+                failures.append((position, error))
+                self._failed += 1
+                self._log_failure(work.batch, error, 1)
+            else:
+                self._done += 1
+            self._settle(work, pack_outcomes(position, 1, values, failures))
 
     # --- the warden ---
 
@@ -480,6 +489,7 @@ class Worker:
                 if self._signals.count(signal.SIGTERM):
                     self._begin_drain()
                 self._protocol.set_credit(0)
+                self._settle_async()
                 self._give_back()
                 self._converse()
                 self._give_back()

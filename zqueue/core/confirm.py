@@ -13,14 +13,13 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-REORDER_MAX = 1024
-"""How far numbers may lie apart that are under way at once, in batches. Both ends keep to it: a
-producer does not number beyond it, a broker does not take beyond it. So the broker never has to
-give up a gap, and its memory of a producer stays bounded."""
+GAPS_MAX = 1024
+"""Numbers that may be missing at once among those a broker has seen of one producer. An honest
+producer has no more of them than its window is wide, which is less."""
 
 
 class ConfirmWindow(Generic[Item]):
-    """Sent and not yet confirmed, in order; bounded by count and by how far numbers lie apart."""
+    """Sent and not yet confirmed, in order; bounded by count."""
 
     __slots__ = ("_items", "batches_max", "next_sequence")
 
@@ -37,11 +36,7 @@ class ConfirmWindow(Generic[Item]):
 
     def is_full(self) -> bool:
         """No further batch may be sent."""
-        if len(self._items) >= self.batches_max:
-            return True
-        for lowest in self._items:
-            return self.next_sequence - lowest >= REORDER_MAX
-        return False
+        return len(self._items) >= self.batches_max
 
     def add(self, item: Item) -> int:
         """Number the next batch and keep it. Ask `is_full` before."""
@@ -65,40 +60,40 @@ class ConfirmWindow(Generic[Item]):
 
 
 class Taken:
-    """Which numbers of one producer the broker has taken: all up to a mark, and some above.
+    """Which numbers of one producer the broker has taken: all up to the highest, but for gaps.
 
     ``first`` is the first number ever heard. A producer that greets sends what is unconfirmed
-    in rising order before anything else, so whatever lies below was another broker's.
+    in rising order before anything else, so whatever lies below was another broker's. A gap is
+    never given up, so a batch that waits for room may wait as long as it must while others of
+    its producer go on.
     """
 
-    __slots__ = ("_above", "mark")
+    __slots__ = ("_missing", "highest")
 
     def __init__(self, first: int = 1) -> None:
-        self.mark = first - 1
-        self._above: set[int] = set()
+        self.highest = first - 1
+        self._missing: set[int] = set()
 
     def __repr__(self) -> str:
-        return f"<Taken up to #{self.mark}, {len(self._above)} above>"
+        return f"<Taken up to #{self.highest}, {len(self._missing)} missing>"
 
     def __contains__(self, sequence: int) -> bool:
-        return sequence <= self.mark or sequence in self._above
+        return sequence <= self.highest and sequence not in self._missing
 
     def is_too_far(self, sequence: int) -> bool:
-        """Whether a number lies so far ahead that those before it must be taken first."""
-        return sequence > self.mark + REORDER_MAX
+        """Whether taking a number would leave too many gaps: those must be filled first."""
+        return sequence - self.highest - 1 + len(self._missing) > GAPS_MAX
 
     def add(self, sequence: int) -> bool:
         """Take a number, not one that is too far. False if it was taken before."""
-        if sequence == self.mark + 1 and not self._above:
-            self.mark = sequence  # As it nearly always is.
+        if sequence > self.highest:
+            self._missing.update(range(self.highest + 1, sequence))
+            self.highest = sequence
             return True
-        if sequence in self:
-            return False
-        self._above.add(sequence)
-        while self.mark + 1 in self._above:
-            self.mark += 1
-            self._above.remove(self.mark)
-        return True
+        if sequence in self._missing:
+            self._missing.remove(sequence)
+            return True
+        return False
 
 
 def to_ranges(numbers: list[int]) -> list[int]:

@@ -255,6 +255,8 @@ class BrokerProtocol:
         elif isinstance(message, Ask):
             self._send(peer, Tell(), [self._tell(message.what)])
         elif known is None:
+            if isinstance(message, Settle):  # It was taken for lost, and its tasks given away.
+                self.dispatch.count_stale(message)
             self._send(peer, Refuse(UNKNOWN_PEER, 0, "say hello first"), [])
         elif isinstance(message, Heartbeat):
             self._liveness.hear(peer, now)

@@ -162,7 +162,7 @@ class Dispatch:
         worker.credit = message.credit
         lease = self.leases.find(message.lease, worker)
         if lease is None:
-            self._counters.stale += sum(min(run[2], BATCH_TASKS_MAX) for run in message.runs)
+            self.count_stale(message)
             self._hunger(worker)
             return
         next_frame = iter(frames)
@@ -181,6 +181,10 @@ class Dispatch:
             self._end(worker, lease)
         self._intake.made_room()
         self._hunger(worker)
+
+    def count_stale(self, message: Settle) -> None:
+        """A settlement came of tasks that its sender does not hold."""
+        self._counters.stale += sum(min(run[2], BATCH_TASKS_MAX) for run in message.runs)
 
     def _close(
         self, queue: Queue, batch: Batch, first: int, count: int, status: int, frame: bytes

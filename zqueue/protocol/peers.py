@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from ..core.confirm import REORDER_MAX, Taken
+from ..core.confirm import GAPS_MAX, Taken
 from ..core.lease import Lease
 from ..core.pauses import PauseStats
 from ..core.ready import ReadyQueue
@@ -71,7 +71,7 @@ class Producer:
         """A batch will never be taken: its number is used up all the same."""
         self.taken.add(sequence)
         self.refused[sequence] = (code, text)
-        if len(self.refused) > REORDER_MAX:
+        if len(self.refused) > GAPS_MAX:
             del self.refused[next(iter(self.refused))]
 
     def hold(self, result: Result, frame: bytes) -> bool:

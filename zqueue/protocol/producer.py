@@ -34,7 +34,7 @@ from .messages import (
 )
 
 WINDOW_BATCHES = 512
-"""Unconfirmed batches of one producer, over all its queues. Below `REORDER_MAX`, and with full
+"""Unconfirmed batches of one producer, over all its queues. Below `GAPS_MAX`, and with full
 batches of 64 KiB at most 32 MiB that wait for a confirm."""
 
 RETRY_LOW_S, RETRY_HIGH_S = 0.01, 0.5
