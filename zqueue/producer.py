@@ -527,6 +527,8 @@ class Producer:
     def _no_room(self, lane: Lane) -> ZQueueError:
         if not self._protocol.link.is_ready:
             return self._too_late("no room to keep more")
+        if lane.in_flight < LANE_BATCHES:
+            return QueueFull("too many batches wait for room in other queues")
         return QueueFull(f"queue {lane.queue!r} is full")
 
     def _too_late(self, what: str) -> ZQueueError:

@@ -123,6 +123,7 @@ class Supervisor:
         self._restart = Backoff(random.random, low_s=RESTART_LOW_S, high_s=RESTART_HIGH_S)
         self._restart_at = 0.0
         self._drain_until: float | None = None
+        self._has_loaded = False  # Once the app was loaded, a broken reload does not end the pool.
         self._code = 0
 
     def run(self) -> int:
@@ -185,10 +186,11 @@ class Supervisor:
             self._protocol.departed(child.id, STOPPED)
         elif code == LOAD_FAILED and not child.was_ready:
             self._protocol.departed(child.id, STOPPED)
-            if not any(other.was_ready for other in self._children):
+            if not self._has_loaded:
                 self._code = LOAD_FAILED
                 self._drain(now)
                 return
+            logger.error("worker %d could not load the app; trying again", pid)
         else:
             how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
             self._protocol.departed(child.id, CRASHED, text=how)
@@ -253,6 +255,7 @@ class Supervisor:
             return
         for child in self._children:
             if child.is_ready():
+                self._has_loaded = True
                 address = Address.parse(child.slot.url())
                 self._dealer = Dealer(address, frame_bytes_max=FRAME_BYTES_MAX, frames_max=2)
                 return
