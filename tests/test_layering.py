@@ -14,7 +14,7 @@ PACKAGE = ROOT / "zqueue"
 IMPURE = frozenset({"zmq", "socket", "threading", "asyncio", "time", "os", "random", "logging"})
 """What `core` and `protocol` do without: sockets, clocks, chance and threads are arguments."""
 
-HELPERS = {"handlers", "results", "replies", "running"}
+HELPERS = {"handlers", "lane", "results", "replies", "running"}
 ASSEMBLIES = {"broker", "producer", "worker", "supervisor", "app"}
 SHELL = {"demo", "pipe", "report"}
 
@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "handlers": {"errors", "protocol"},
     "results": {"errors", "protocol"},
     "replies": {"errors", "protocol", "results"},
+    "lane": {"protocol"},
     "running": {"errors", "protocol", "handlers", "results"},
     "ask": {"config", "errors", "net", "protocol"},
     "broker": {"config", "core", "errors", "net", "protocol", "version"},
@@ -49,7 +50,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"errors", "protocol"},
     "pipe": {"ask", "errors", "producer"},
     "demo": {"app", "ask", "core", "errors", "net", "producer"},
-    "cli": {"ask", "broker", "config", "errors", "net", "supervisor", "version", *SHELL},
+    "cli": {
+        "ask",
+        "broker",
+        "config",
+        "errors",
+        "net",
+        "protocol",
+        "supervisor",
+        "version",
+        *SHELL,
+    },
     "__main__": {"cli"},
     "__init__": {"app", "core", "errors", "producer", "version"},
 }
@@ -83,7 +94,6 @@ NO_MIRROR = {
     "net/signals": "needs real signals: tests/system",
     "net/slot": "needs real processes: tests/system",
     "net/sockets": "needs sockets: tests/system",
-    "net/waiting": "needs sockets: tests/system",
     "app": "needs a broker: tests/system",
     "ask": "needs a broker: tests/system",
     "broker": "needs sockets: tests/system",

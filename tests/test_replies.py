@@ -26,54 +26,74 @@ class TestFutures:
     def test_runs_in_any_order(self) -> None:
         made = futures(4)
         reply = FutureReply(made)
-        reply.take(2, 2, RESULTS, pack(["c", "d"]))
+        reply.take(2, 2, RESULTS, pack(["c", "d"]), last=False)
         assert [future.done() for future in made] == [False, False, True, True]
-        reply.take(0, 1, FAILED, NO)
-        reply.take(1, 1, DONE, b"")
+        reply.take(0, 1, FAILED, NO, last=False)
+        reply.take(1, 1, DONE, b"", last=True)
         assert isinstance(made[0].exception(0), RemoteError)
         assert [future.result(0) for future in made[1:]] == [None, "c", "d"]
 
     def test_failing_fails_the_rest(self) -> None:
         made = futures(3)
         reply = FutureReply(made)
-        reply.take(1, 1, RESULTS, pack(["b"]))
+        reply.take(1, 1, RESULTS, pack(["b"]), last=False)
         lost = ResultLost("gone")
         reply.fail(lost)
         assert [future.exception(0) for future in made] == [lost, None, lost]
         assert made[1].result(0) == "b"
 
+    def test_the_first_result_counts(self) -> None:
+        made = futures(3)
+        reply = FutureReply(made)
+        reply.take(1, 1, RESULTS, pack(["first"]), last=False)
+        reply.take(0, 3, RESULTS, pack(["a", "second", "c"]), last=True)
+        assert [future.result(0) for future in made] == ["a", "first", "c"]
+
     def test_nonsense_fails_its_tasks(self) -> None:
         made = futures(2)
-        FutureReply(made).take(0, 2, RESULTS, b"\xc1")
+        FutureReply(made).take(0, 2, RESULTS, b"\xc1", last=True)
         assert all(isinstance(future.exception(0), ProtocolError) for future in made)
 
     @pytest.mark.parametrize(("first", "tasks"), [(1, 5), (7, 1)])
     def test_a_run_beyond_the_batch_harms_nothing(self, first: int, tasks: int) -> None:
         made = futures(2)
-        FutureReply(made).take(first, tasks, DONE, b"")
+        FutureReply(made).take(first, tasks, DONE, b"", last=False)
         assert not made[0].done()
 
 
 class TestBatches:
     def test_in_order_once_all_are_there(self) -> None:
         reply = BatchReply(4)
-        reply.take(2, 2, RESULTS, pack(["c", "d"]))
-        reply.take(0, 1, FAILED, NO)
-        reply.take(1, 1, DONE, b"")
+        reply.take(2, 2, RESULTS, pack(["c", "d"]), last=False)
+        reply.take(0, 1, FAILED, NO, last=False)
+        reply.take(1, 1, DONE, b"", last=True)
         (failed, error), *rest = reply.wait()
         assert (failed, str(error)) == (False, "ValueError: no")
         assert rest == [(True, None), (True, "c"), (True, "d")]
 
     def test_failing_fails_the_rest(self) -> None:
         reply = BatchReply(3)
-        reply.take(1, 1, RESULTS, pack(["b"]))
+        reply.take(1, 1, RESULTS, pack(["b"]), last=False)
         lost = ResultLost("gone")
         reply.fail(lost)
         assert reply.wait() == [(False, lost), (True, "b"), (False, lost)]
 
+    def test_the_first_result_counts(self) -> None:
+        reply = BatchReply(3)
+        reply.take(1, 1, RESULTS, pack(["first"]), last=False)
+        reply.take(0, 3, RESULTS, pack(["a", "second", "c"]), last=True)
+        assert reply.wait() == [(True, "a"), (True, "first"), (True, "c")]
+
+    def test_waits_for_the_last(self) -> None:
+        reply = BatchReply(2)
+        reply.take(0, 2, DONE, b"", last=False)
+        assert not reply._done.is_set()
+        reply.take(0, 2, DONE, b"", last=True)
+        assert reply.wait() == [(True, None)] * 2
+
 
 def test_the_base_is_no_reply() -> None:
     with pytest.raises(NotImplementedError):
-        Reply().take(0, 1, DONE, b"")
+        Reply().take(0, 1, DONE, b"", last=True)
     with pytest.raises(NotImplementedError):
         Reply().fail(ResultLost())

@@ -21,6 +21,7 @@ from zqueue.protocol.messages import DONE, FAILED, RESULTS
 from zqueue.results import (
     TRACEBACK_CHARS_MAX,
     error_frame,
+    error_text,
     pack_outcomes,
     remote_error,
     unpack_outcomes,
@@ -133,8 +134,10 @@ class TestErrors:
             def __str__(self) -> str:
                 raise RuntimeError("no words")
 
-        ((name, _, _),) = unpack_bodies(error_frame(Mute()))
+        ((name, text, _),) = unpack_bodies(error_frame(Mute()))
         assert name.endswith("Mute")
+        assert text == error_text(Mute()) == "<its text cannot be had: RuntimeError>"
+        assert error_text(ValueError("no")) == "no"
 
     @pytest.mark.parametrize("error", [None, 1, "abc", [], ["a"], ["a", "b", "c", "d"], {}])
     def test_errors_of_another_shape(self, error: Any) -> None:

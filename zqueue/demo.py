@@ -159,19 +159,8 @@ def running(url: str, processes: int) -> Iterator[list[subprocess.Popen[bytes]]]
     try:
         # When the demo is interrupted, nobody is left to run what is queued.
         started.append(start_python(*cli, "broker", "--bind", url, "--drain-timeout", "0.2"))
-        started.append(
-            start_python(
-                *cli,
-                "worker",
-                "zqueue.demo:app",
-                "-p",
-                str(processes),
-                "--url",
-                url,
-                "--drain-timeout",
-                "5",
-            )  # fmt: skip
-        )
+        worker = ("worker", "zqueue.demo:app", "-p", str(processes), "--drain-timeout", "5")
+        started.append(start_python(*cli, *worker, "--url", url))
         yield started
     finally:
         for process in reversed(started):

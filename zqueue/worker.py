@@ -213,14 +213,19 @@ class Worker:
         elif isinstance(event, Connected):
             logger.info("connected to the broker at %s", self._url)
             self._silence_said = True
+            self._forget()
         elif isinstance(event, Disconnected):
             logger.warning("the broker at %s is lost: %s; waiting for it", self._url, event.reason)
-            self._pending.clear()
-            self._gathered.clear()
-            if self._calls is not None:
-                self._calls[0].give_up()
+            self._forget()
         else:
             logger.warning("the broker at %s refuses: %s (%s)", self._url, event.text, event.code)
+
+    def _forget(self) -> None:
+        """The leases are lost: drop every task that has not begun."""
+        self._pending.clear()
+        self._gathered.clear()
+        if self._calls is not None:
+            self._calls[0].give_up()
 
     def _settle(self, work: Work, runs: list[tuple[int, int, int, bytes]]) -> None:
         """Say what became of tasks: ``(first, tasks, status, frame)`` each."""

@@ -60,6 +60,22 @@ def test_the_index_is_computed_once() -> None:
     assert calls == [batch.frame.body]
 
 
+def test_a_frame_that_cannot_be_cut_is_looked_at_once() -> None:
+    looked = 0
+
+    def index(body: bytes) -> list[int]:
+        nonlocal looked
+        looked += 1
+        raise ValueError("not an array")
+
+    whole = Batch.whole(Frame("q", "t", b"?????", 5))
+    for _ in range(3):
+        with pytest.raises(ValueError, match="not an array"):
+            whole.part(1, 2).body(index, header)
+    assert looked == 1
+    assert whole.body(index, header) == b"?????", "uncut it needs no looking"
+
+
 def test_errors_of_the_index_pass_through() -> None:
     def broken(body: bytes) -> range:
         raise ValueError("no array")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zqueue.core.confirm import REORDER_MAX, ConfirmWindow, Taken, to_ranges
+from zqueue.core.confirm import GAPS_MAX, ConfirmWindow, Taken, to_ranges
 
 
 class TestWindow:
@@ -33,17 +33,6 @@ class TestWindow:
         assert window.add("d") == 4
         assert len(window) == 3
 
-    def test_numbers_stay_close_together(self) -> None:
-        """However few are unconfirmed: a broker takes none that lies further ahead."""
-        window: ConfirmWindow[str] = ConfirmWindow(3)
-        window.add("slow")
-        while not window.is_full():
-            assert not window.is_full()
-            window.remove(window.add("fast"))
-        assert (len(window), window.next_sequence) == (1, REORDER_MAX + 1)
-        window.remove(1)
-        assert not window.is_full()
-
     def test_may_change_while_it_is_walked(self) -> None:
         window: ConfirmWindow[str] = ConfirmWindow(3)
         for item in "abc":
@@ -59,7 +48,7 @@ class TestTaken:
         assert [taken.add(number) for number in (1, 3, 1, 2, 3, 4, 2)] == [
             True, True, False, True, False, True, False,
         ]  # fmt: skip
-        assert repr(taken) == "<Taken up to #4, 0 above>"
+        assert repr(taken) == "<Taken up to #4, 0 missing>"
 
     def test_zero_was_always_taken(self) -> None:
         assert 0 in Taken()
@@ -72,32 +61,39 @@ class TestTaken:
             assert taken.add(number) is (number not in model)
             model.add(number)
             assert all((n in taken) == (n in model) for n in range(1, 62))
-        assert set(range(1, taken.mark + 1)) <= model
-        assert taken.mark + 1 not in model
+        assert taken.highest == max(model, default=0)
 
     @given(st.permutations(range(1, 41)))
     def test_order_does_not_matter(self, numbers: list[int]) -> None:
         taken = Taken()
         assert all(taken.add(number) for number in numbers)
-        assert repr(taken) == "<Taken up to #40, 0 above>"
+        assert repr(taken) == "<Taken up to #40, 0 missing>"
 
-    def test_a_gap_is_kept_open_however_long_it_takes(self) -> None:
+    def test_a_gap_is_kept_open_however_far_others_get(self) -> None:
         taken = Taken()
-        for number in range(2, REORDER_MAX + 1):
+        for number in range(2, 20 * GAPS_MAX):
             assert not taken.is_too_far(number)
             taken.add(number)
-        assert taken.is_too_far(REORDER_MAX + 1)
         assert 1 not in taken
+        assert repr(taken) == f"<Taken up to #{20 * GAPS_MAX - 1}, 1 missing>"
         assert taken.add(1)
-        assert repr(taken) == f"<Taken up to #{REORDER_MAX}, 0 above>"
-        assert not taken.is_too_far(2 * REORDER_MAX)
+        assert 1 in taken
+
+    def test_begins_with_the_first_number_heard(self) -> None:
+        taken = Taken(5000)
+        assert 4999 in taken
+        assert not taken.is_too_far(5000)
+        assert taken.add(5000)
+        assert repr(taken) == "<Taken up to #5000, 0 missing>"
 
     def test_memory_is_bounded_whatever_comes(self) -> None:
         taken = Taken()
         for number in [*range(2, 20_000, 3), (1 << 63) - 1]:
             if not taken.is_too_far(number):
                 taken.add(number)
-        assert len(taken._above) <= REORDER_MAX
+        assert len(taken._missing) <= GAPS_MAX
+        assert taken.is_too_far((1 << 63) - 1)
+        assert not taken.is_too_far(1)
 
 
 class TestRanges:

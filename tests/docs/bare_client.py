@@ -21,7 +21,7 @@ CREDIT, DELIVER, SETTLE, DEPARTED = 20, 21, 22, 23
 ASK, TELL, REPORT = 30, 31, 32
 
 REPLY = 1
-DONE, RESULTS, FAILED, RETURNED, LOST = 0, 1, 2, 3, 4
+DONE, RESULTS, FAILED, RETURNED, OPEN = 0, 1, 2, 3, 4
 
 FRAME_BYTES_MAX = 16777216
 PATIENCE_S = 20.0
@@ -246,7 +246,7 @@ class Observer(Peer):
 
 
 class Producer(Peer):
-    """Numbers batches, keeps them until they are confirmed, counts results."""
+    """Numbers batches, keeps them until they are confirmed, takes results."""
 
     role = "producer"
 
@@ -255,8 +255,9 @@ class Producer(Peer):
         self.next = 1
         self.unconfirmed: dict[int, list[bytes]] = {}
         self.confirmed: set[int] = set()
-        self.awaited: dict[int, int] = {}
-        """Batch to tasks without a result."""
+        self.awaited: dict[int, set[int]] = {}
+        """Batch to positions without a result."""
+        self.resent: set[int] = set()
         self.outcomes: dict[tuple[int, int], tuple[int, Any]] = {}
         """(batch, position) to (status, value or error)."""
         self.lost: set[int] = set()
@@ -285,7 +286,7 @@ class Producer(Peer):
         frames = [pack([VERSION, PUBLISH, number, queue, task, REPLY if reply else 0]), *batch]
         self.unconfirmed[number] = frames
         if reply:
-            self.awaited[number] = tasks
+            self.awaited[number] = set(range(tasks))
         self.say_raw(*frames)
         return number
 
@@ -301,11 +302,12 @@ class Producer(Peer):
     def on_welcome(self, same: bool) -> None:
         confirmed = [n for n in self.awaited if n not in self.unconfirmed]
         if confirmed and same:
-            self.say(AWAIT, [n for number in confirmed for n in (number, self.awaited[number])])
+            self.say(AWAIT, confirmed)
         elif confirmed:
             self._lose(confirmed)
-        for _, frames in sorted(self.unconfirmed.items()):
+        for number, frames in sorted(self.unconfirmed.items()):
             self.say_raw(*frames)
+            self.resent.add(number)
 
     def on_message(self, kind: int, fields: list[Any], frames: list[bytes]) -> None:
         super().on_message(kind, fields, frames)
@@ -314,6 +316,9 @@ class Producer(Peer):
                 for number in range(first, last + 1):
                     self.unconfirmed.pop(number, None)
                     self.confirmed.add(number)
+                    if number in self.resent and number in self.awaited:
+                        self.say(AWAIT, [number])
+                    self.resent.discard(number)
         elif kind == RESULT:
             number, first, tasks, status = fields[:4]
             self._on_result(number, first, tasks, status, frames)
@@ -326,8 +331,9 @@ class Producer(Peer):
     ) -> None:
         if number not in self.awaited:
             return
-        if status == LOST and not tasks:
-            self._lose([number])
+        if status == OPEN:
+            if tasks < len(self.awaited[number]):
+                self._lose([number])
             return
         values: list[Any] = [None] * tasks
         if status in (RESULTS, FAILED):
@@ -336,9 +342,9 @@ class Producer(Peer):
                 values *= tasks
         assert len(values) == tasks
         for position, value in enumerate(values, first):
-            assert (number, position) not in self.outcomes
-            self.outcomes[number, position] = (status, value)
-        self.awaited[number] -= tasks
+            if position in self.awaited[number]:
+                self.awaited[number].remove(position)
+                self.outcomes[number, position] = (status, value)
         if not self.awaited[number]:
             del self.awaited[number]
 

@@ -190,12 +190,91 @@ class TestRoles:
 
 
 @pytest.mark.parametrize("frames", [[], [b"\x91\x01", b"\x91\x01"]])
-def test_a_batch_is_one_frame(talk: Any, frames: list[bytes]) -> None:
+def test_a_batch_is_one_frame(talk: Any, confirmed: Any, frames: list[bytes]) -> None:
     t = talk()
     t.producer()
-    heard = t.say(b"p", Publish(1, "q", "t", 0), *frames)
-    assert heard == [Refuse("malformed", 1, "Publish has one frame after its header")]
+    refusal = Refuse("malformed", 1, "the batch is not a msgpack array")
+    assert t.say(b"p", Publish(1, "q", "t", 0), *frames) == [refusal]
+    assert t.say(b"p", Publish(1, "q", "t", 0), *frames) == [refusal], "the same answer again"
+    assert t.say(b"p", Publish(1, "q", "t", 0), b"\x91\x01") == [refusal], "it is used up"
     assert t.broker.is_empty()
+    assert (t.broker.counters.refused, t.broker.counters.duplicates) == (1, 2)
+    assert t.broker.counters.garbage == 0
+    t.publish(b"p", 2, [1])
+    assert confirmed(t.hear()) == [2]
+
+
+@pytest.mark.parametrize(("nbytes", "codes"), [(4096, []), (4097, ["malformed"])])
+def test_a_report_is_short(talk: Any, nbytes: int, codes: list[str]) -> None:
+    t = talk()
+    t.worker()
+    frame = pack({"x": b"y" * (nbytes - 6)})
+    assert len(frame) == nbytes
+    assert [m.code for m in t.say(b"w", Report(), frame)] == codes
+    assert bool(info(t)["workers"][0]["report"]) is not bool(codes)
+
+
+class TestEnding:
+    def test_everybody_is_told(self, talk: Any) -> None:
+        t = talk()
+        t.producer()
+        t.worker()
+        t.broker.say_goodbye()
+        assert [(peer, m) for peer, m, _ in t.hear()] == [(b"p", Goodbye()), (b"w", Goodbye())]
+        assert t.broker.has_peers()
+        for peer in (b"p", b"w"):
+            assert t.say(peer, Goodbye()) == [Goodbye()]
+        assert not t.broker.has_peers()
+
+    def test_nobody_is_welcomed_any_more(self, talk: Any) -> None:
+        """Whoever was told greets at once, and would believe to be safe."""
+        t = talk()
+        t.producer()
+        t.broker.say_goodbye()
+        t.hear()
+        t.say(b"p", Goodbye())
+        t.hello("producer", b"p")
+        t.hello("worker", b"w", queues=["q"])
+        assert t.hear() == []
+        assert not t.broker.has_peers()
+        assert t.broker.counters.garbage == 0
+
+
+class TestNumbering:
+    def test_begins_where_a_producer_is_first_heard(self, talk: Any, confirmed: Any) -> None:
+        t = talk()
+        t.producer()
+        for sequence in (5000, 5001, 5003):
+            t.publish(b"p", sequence, [sequence])
+        assert confirmed(t.hear()) == [5000, 5001, 5003]
+        t.publish(b"p", 5002, [1])
+        t.publish(b"p", 5003, [1])
+        assert confirmed(t.hear()) == [5002, 5003]
+        assert t.ready() == 4
+        assert t.broker.counters.duplicates == 1
+
+    def test_begins_there_though_it_is_refused(self, talk: Any, confirmed: Any) -> None:
+        t = talk()
+        t.producer()
+        heard = t.say(b"p", Publish(5000, "no/good", "t", 0), b"\x91\x01")
+        assert [(m.code, m.sequence) for m in heard] == [("bad-name", 5000)]
+        t.publish(b"p", 5001, [1])
+        assert confirmed(t.hear()) == [5001]
+
+    def test_begins_anew_only_if_the_producer_was_forgotten(
+        self, talk: Any, confirmed: Any
+    ) -> None:
+        t = talk()
+        t.producer(b"p1", id=b"me")
+        t.publish(b"p1", 1, [1])
+        t.hear()
+        t.producer(b"p2", id=b"me")
+        heard = t.say(b"p2", Publish(5000, "q", "t", 0), b"\x91\x01")
+        assert [(m.code, m.sequence) for m in heard] == [("full", 5000)]
+        t.say(b"p2", Goodbye())
+        t.producer(b"p3", id=b"me")
+        t.publish(b"p3", 5000, [1])
+        assert confirmed(t.hear(), b"p3") == [5000]
 
 
 class TestLiveness:
@@ -212,6 +291,8 @@ class TestLiveness:
         assert t.broker.next_deadline() == 1006.0
         t.broker.tick(1006.0)
         assert t.broker.counters.workers_lost == 1
+        assert t.broker.next_deadline() == 1005.0 + PRODUCER_AWAY_S
+        t.broker.tick(1005.0 + PRODUCER_AWAY_S)
         assert t.broker.next_deadline() is None
 
     @pytest.mark.parametrize("message", [Heartbeat([]), Credit(3)], ids=repr)
@@ -309,7 +390,7 @@ class TestProducersAway:
         ]
         t.settle(b"w", lease, [[0, 1, 1, RESULTS]], pack(["B"]))
         assert t.hear() == [(b"p2", Result(1, 1, 1, RESULTS), [pack(["B"])])]
-        assert t.say(b"p2", Await([1, 1])) == [Result(1, 0, 0, OPEN)]
+        assert t.say(b"p2", Await([1])) == [Result(1, 0, 0, OPEN)]
 
     def test_what_waited_for_it_is_not_lost(self, talk: Any, deliveries: Any) -> None:
         """It asks for both before it has read the one that is on the wire again."""
@@ -317,7 +398,7 @@ class TestProducersAway:
         lease = self.publish_and_vanish(t, deliveries)
         t.hello("producer", b"p2", b"me")
         t.hear()
-        assert Result(1, 0, 0, OPEN) not in t.say(b"p2", Await([1, 2]))
+        assert t.say(b"p2", Await([1])) == [Result(1, 0, 1, OPEN)], "behind the one that waited"
         t.settle(b"w", lease, [[0, 1, 1, RESULTS]], pack(["B"]))
         assert t.hear() == [(b"p2", Result(1, 1, 1, RESULTS), [pack(["B"])])]
 
@@ -337,6 +418,27 @@ class TestProducersAway:
         t.broker.unreachable(b"p1", [header, pack(["A"])], t.now)
         t.hello("producer", b"p2", b"me")
         assert t.hear()[1:] == [(b"p2", Result(1, 0, 1, RESULTS), [pack(["A"])])]
+
+    def test_a_result_that_could_not_be_sent_goes_to_its_new_place(self, talk: Any) -> None:
+        """The producer was quicker than the news that its connection is gone."""
+        t = talk()
+        t.producer(b"p1", id=b"me")
+        t.producer(b"p2", id=b"me")
+        header = encode(Result(1, 0, 1, RESULTS))
+        t.broker.unreachable(b"p1", [header, pack(["A"])], t.now)
+        assert t.hear() == [(b"p2", Result(1, 0, 1, RESULTS), [pack(["A"])])]
+        assert info(t)["producers"] == 1, "where it is now is not lost"
+
+    def test_former_places_are_bounded(self, talk: Any) -> None:
+        t = talk(peers_max=3)
+        for i in range(20):
+            t.producer(b"p%d" % i, id=b"me")
+        assert len(t.broker._former) == 3
+        header = encode(Result(1, 0, 1, RESULTS))
+        t.broker.unreachable(b"p0", [header, pack(["A"])], t.now)
+        assert t.hear() == []
+        t.broker.unreachable(b"p18", [header, pack(["A"])], t.now)
+        assert [peer for peer, _, _ in t.hear()] == [b"p19"]
 
     def test_all_results_that_could_not_be_sent_are_kept(self, talk: Any) -> None:
         """Several were under way; the first to fail tells that the peer is gone."""

@@ -16,6 +16,7 @@ from zqueue.protocol.codec import (
     FRAME_BYTES_MAX,
     HEADER_BYTES_MAX,
     MAP_BYTES_MAX,
+    MAP_DEPTH_MAX,
     BodyPacker,
     array_header,
     array_length,
@@ -160,6 +161,16 @@ class TestUnpackMap:
         frame = pack({"x": "y" * MAP_BYTES_MAX})
         assert malformed(unpack_map, frame) == "the map is over 65536 bytes"
         assert unpack_map(frame, nbytes_max=1 << 20) == {"x": "y" * MAP_BYTES_MAX}
+
+    def test_depth(self) -> None:
+        """A broker's own answer holds what peers may say, and so nests deeper than that."""
+        deep: Any = 1
+        for _ in range(MAP_DEPTH_MAX):
+            deep = {"x": deep}
+        assert unpack_map(pack(deep)) == deep
+        deeper = {"x": deep}
+        assert malformed(unpack_map, pack(deeper)) == f"the map nests deeper than {MAP_DEPTH_MAX}"
+        assert unpack_map(pack(deeper), depth_max=MAP_DEPTH_MAX + 1) == deeper
 
     @given(st.binary(max_size=60))
     def test_random_bytes_are_a_map_or_a_protocol_error(self, frame: bytes) -> None:

@@ -7,22 +7,26 @@ from typing import Any
 import pytest
 
 from zqueue.core.ready import Budget, ReadyQueue
+from zqueue.protocol.messages import DONE, RESULTS, Result
 from zqueue.protocol.peers import HELD_BYTES_MAX, Producer, Queue, Supervisor, Worker
 
 
 def test_results_are_held_up_to_a_bound() -> None:
     producer = Producer(b"id")
     half = b"x" * (HELD_BYTES_MAX // 2 - 200)
-    assert producer.hold(b"1", half)
-    assert producer.hold(b"2", half)
+    one, two, three = (Result(sequence, 0, 1, RESULTS) for sequence in (1, 2, 3))
+    assert producer.hold(one, half)
+    assert producer.hold(two, half)
     assert producer.held_bytes == HELD_BYTES_MAX
-    assert not producer.hold(b"3", b"")
-    assert list(producer.held) == [(b"1", half), (b"2", half)]
+    assert not producer.hold(three, b"")
+    assert producer.take_held() == [(one, half), (two, half)]
+    assert producer.take_held() == []
+    assert producer.hold(three, half), "there is room again"
 
 
 def test_empty_results_are_not_free() -> None:
     producer = Producer(b"id")
-    assert producer.hold(b"1", b"")
+    assert producer.hold(Result(1, 0, 1, DONE), b"")
     assert producer.held_bytes == 200
 
 
@@ -58,5 +62,5 @@ def test_reprs_print_the_state() -> None:
     assert repr(queue) == "<Queue <ReadyQueue mail: 0 ready, 0 leased>, 0 hungry, 0 withheld>"
     worker = Worker(b"w", b"peer", {}, [queue])
     assert repr(worker) == "<Worker 77: 0 in flight, credit 0>"
-    assert repr(Producer(b"p")) == "<Producer 70 <Taken up to #0, 0 above>>"
+    assert repr(Producer(b"p")) == "<Producer 70 <Taken up to #0, 0 missing>>"
     assert repr(Supervisor(b"s", b"peer")) == "<Supervisor 73>"

@@ -36,6 +36,7 @@ from zqueue.protocol.messages import (
     STOPPED,
     TIMEOUT,
     Confirm,
+    Hello,
     Publish,
     Result,
     decode,
@@ -353,10 +354,16 @@ class Broken(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 1), which=st.integers(0, 100))
     def resend(self, who: int, which: int) -> None:
-        """A batch that is on the wire comes twice."""
+        """A batch that is on the wire comes twice (never behind a greeting: after that a producer
+        sends all that is unconfirmed, lowest number first)."""
         client = self.producers[who]
-        batches = [frames for frames in client.up if isinstance(decode(frames[0]), Publish)]
-        if batches:
+        messages = [decode(frames[0]) for frames in client.up]
+        batches = [
+            frames
+            for frames, message in zip(client.up, messages, strict=True)
+            if isinstance(message, Publish)
+        ]
+        if batches and not any(isinstance(message, Hello) for message in messages):
             client.up.append(batches[which % len(batches)])
 
     # --- rules: the network ---

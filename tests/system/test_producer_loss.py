@@ -189,7 +189,7 @@ def test_a_broker_that_was_stopped_goes_on(start_broker, workers, produce, recor
     record.wait_for(range(1_500))
     state = broker.wait_idle()
     assert state["counters"]["published"] == 1_500, "what came twice was taken once"
-    assert len(state["workers"]) == 2
+    wait_until(lambda: len(broker.info()["workers"]) == 2, what="the return of both workers")
 
 
 def test_flush_without_a_broker_raises_at_its_deadline(broker, produce):

@@ -62,6 +62,8 @@ class Input(enum.Enum):
 TRANSITIONS: dict[State, dict[Input, State]] = {
     State.GREETING: {Input.WELCOMED: State.READY, Input.LEAVE: State.LEFT},
     State.READY: {
+        # It had several greetings of ours before it, and has forgotten us at each.
+        Input.WELCOMED: State.READY,
         Input.UNKNOWN: State.GREETING,
         Input.SILENCE: State.GREETING,
         Input.LEAVE: State.LEAVING,
@@ -77,7 +79,7 @@ TRANSITIONS: dict[State, dict[Input, State]] = {
 
 
 class Connected(NamedTuple):
-    """The broker welcomed us."""
+    """The broker welcomed us. It holds nothing of what we were leased before."""
 
     same_broker: bool
     """It is the one that welcomed us before, so it remembers what it took."""
