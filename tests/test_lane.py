@@ -123,7 +123,6 @@ def test_a_body_larger_than_a_batch_is_one(lane: Lane) -> None:
     assert not lane.is_full
 
 
-@pytest.mark.xfail(strict=True, reason="counted as gathered though it has left: full for ever")
 def test_a_body_that_leaves_before_it_is_counted_is_not_there(producer: Producer) -> None:
     """`add` takes no lock: a confirm may come, in another thread, just after its append."""
 

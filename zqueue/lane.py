@@ -75,7 +75,9 @@ class Lane:
     @property
     def is_full(self) -> bool:
         """Whether what gathered is a full batch, by number or by size."""
-        return len(self.parts) >= BATCH_TASKS or self._big_bytes > BATCH_BYTES
+        if self._big_bytes > BATCH_BYTES and self.parts:
+            return True
+        return len(self.parts) >= BATCH_TASKS
 
     def grew(self, nbytes: int) -> None:
         """A big body gathered. (Small ones are bounded by their number.)"""

@@ -49,7 +49,6 @@ from .net.dealer import Dealer
 from .protocol.codec import (
     FRAME_BYTES_MAX,
     BodyPacker,
-    batch_packer,
     pack,
     too_large,
 )
@@ -291,19 +290,18 @@ class Producer:
 
     def _pack_many(self, bodies: Iterable[object]) -> Iterator[tuple[bytes, int]]:
         """Full batches of packed bodies."""
-        pack_batch = batch_packer()
         source = iter(bodies)
         size = BATCH_TASKS
         position = 0
         while chunk := list(islice(source, size)):
             try:
-                frame = pack_batch(chunk)
-            except Exception:
+                frame = pack(chunk)
+            except BodyError:
                 raise self._blame(chunk, position) from None
             if len(frame) > 2 * BATCH_BYTES and len(chunk) > 1:
                 size = max(1, len(chunk) * BATCH_BYTES // len(frame))
                 for i in range(0, len(chunk), size):
-                    yield self._sized(pack_batch(chunk[i : i + size])), len(chunk[i : i + size])
+                    yield self._sized(pack(chunk[i : i + size])), len(chunk[i : i + size])
             else:
                 yield self._sized(frame), len(chunk)
                 if len(frame) < BATCH_BYTES // 2:

@@ -214,7 +214,7 @@ def test_a_report_is_short(talk: Any, nbytes: int, codes: list[str]) -> None:
     assert bool(info(t)["workers"][0]["report"]) is not bool(codes)
 
 
-class TestEnding:
+class TestGoodbyeOfTheBroker:
     def test_everybody_is_told(self, talk: Any) -> None:
         t = talk()
         t.producer()

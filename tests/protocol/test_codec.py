@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
+import enum
 import itertools
+import uuid
+from collections import Counter, OrderedDict
 from typing import Any
 
 import msgpack
@@ -20,7 +25,6 @@ from zqueue.protocol.codec import (
     BodyPacker,
     array_header,
     array_length,
-    batch_packer,
     index_bodies,
     pack,
     too_large,
@@ -54,7 +58,7 @@ def malformed(call: Any, *arguments: Any) -> str:
 @given(st.lists(bodies, max_size=20))
 def test_round_trip(values: list[Any]) -> None:
     assert unpack_bodies(pack(values)) == values
-    assert unpack_bodies(batch_packer()(values)) == values
+    assert pack(values) == msgpack.packb(values), "the reference's own bytes"
     packer = BodyPacker()
     frame = array_header(len(values)) + b"".join(map(packer.pack, values))
     assert unpack_bodies(frame) == values
@@ -277,3 +281,30 @@ class TestIndexBodies:
         frame = b"\x91" * 5000 + b"\x00"
         malformed(index_bodies, frame)
         malformed(unpack_bodies, frame)
+
+
+class Color(enum.IntEnum):
+    RED = 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [OrderedDict(a=1), Counter("aab"), {1: "a"}, Color.RED, type("Text", (str,), {})("a"),
+     {b"k": [(), None]}, bytearray(b"x"), float("inf"), -0.0],
+)  # fmt: skip
+def test_what_the_fast_codec_passes_over_goes_as_the_reference_has_it(value: Any) -> None:
+    assert pack([value]) == msgpack.packb([value])
+    assert unpack_bodies(pack([value])) == msgpack.unpackb(pack([value]), strict_map_key=False)
+
+
+@dataclasses.dataclass
+class Point:
+    x: int = 1
+
+
+@pytest.mark.parametrize(
+    "value", [Point(), datetime.datetime.now(), uuid.uuid4(), {1}, 1 << 64, "\ud800", object()]
+)
+def test_what_the_reference_refuses_is_refused(value: Any) -> None:
+    with pytest.raises(BodyError):
+        pack([value])

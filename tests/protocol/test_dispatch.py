@@ -392,7 +392,6 @@ class TestTakingBack:
         t.worker(b"w2", queues="s", credit=9)
         assert [to for to, _, _ in deliveries(t.hear())] == [b"w2"]
 
-    @pytest.mark.xfail(strict=True, reason="it stays reserved until it is idle, for no suspect")
     def test_a_worker_is_reserved_no_longer_than_the_suspect_waits(
         self, talk: Any, deliveries: Any
     ) -> None:

@@ -90,10 +90,13 @@ class TestGreeting:
         assert repr(link) == "<Link ready>"
         assert link.next_deadline() == 11.5
 
-    def test_a_second_welcome_changes_nothing(self) -> None:
+    def test_every_welcome_counts(self) -> None:
+        """A broker that was stopped answers several greetings, and forgets us at each."""
         link = ready_link()
-        assert link.receive(Welcome(b"broker-2", 9, 9), 11.0) is None
-        assert link.next_deadline() == 11.0
+        assert link.receive(Welcome(b"broker-1", 1000, 5000), 10.5) == Connected(same_broker=True)
+        assert link.receive(Welcome(b"broker-2", 9, 9), 11.0) == Connected(same_broker=False)
+        assert link.is_ready
+        assert link.next_deadline() == pytest.approx(11.009)
 
     def test_knows_the_same_broker_again(self) -> None:
         link = ready_link()

@@ -506,7 +506,6 @@ class TestWithTwoBrokers:
         events, _ = self.talk(t, side, b"p2", deliveries)
         assert events == [ResultsCame(1, 1, 1, DONE, b"", last=True)]
 
-    @pytest.mark.xfail(strict=True, reason="as many, not the same: awaited for ever")
     def test_a_result_lost_on_the_way_is_said_to_be(
         self, side: Side, talk: Any, deliveries: Any
     ) -> None:

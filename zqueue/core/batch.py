@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ..errors import ProtocolError
+
 Indexer = Callable[[bytes], Sequence[int]]
 """Gives the N + 1 offsets of the N bodies in a frame (the last one is the frame's length)."""
 
@@ -59,8 +61,8 @@ class Frame:
         self.sequence = sequence
         self.reply = reply
         self.offsets: Sequence[int] | None = None
-        self.damage: Exception | None = None
-        """Why it cannot be cut."""
+        self.damage = ""
+        """Why it cannot be cut, once that was found."""
 
 
 class Batch:
@@ -111,12 +113,12 @@ class Batch:
             return frame.body
         offsets = frame.offsets
         if offsets is None:
-            if frame.damage is not None:
-                raise frame.damage
+            if frame.damage:  # Looking again would cost as much, and find the same.
+                raise ProtocolError("malformed", frame.damage)
             try:
                 offsets = frame.offsets = index(frame.body)
-            except Exception as error:
-                frame.damage = error  # Looking again would cost as much, and find the same.
+            except ProtocolError as error:
+                frame.damage = str(error)
                 raise
         stop = self.first + self.count
         return array_header(self.count) + frame.body[offsets[self.first] : offsets[stop]]

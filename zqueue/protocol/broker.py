@@ -30,6 +30,7 @@ from .intake import Ingest, Intake
 from .messages import (
     CRASHED,
     MALFORMED,
+    OPEN,
     REASONS,
     TOO_MANY_PEERS,
     UNKNOWN_PEER,
@@ -197,7 +198,8 @@ class BrokerProtocol:
         self._lose(peer, now, Loss.UNREACHABLE)
         producer = self._former.get(peer)
         message = decode(frames[0])
-        if producer is not None and isinstance(message, Result):
+        if producer is not None and isinstance(message, Result) and message.status != OPEN:
+            self.counters.results -= message.tasks  # Counted when it goes out at last.
             frame = frames[1] if len(frames) > 1 else b""
             self.dispatch.send_result(producer, message, frame)
 

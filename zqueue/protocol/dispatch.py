@@ -93,7 +93,8 @@ class Dispatch:
 
     def _hunger(self, worker: Worker) -> None:
         if worker.reserved is not None and not worker.in_flight:
-            queue, worker.reserved = worker.reserved, None
+            queue = worker.reserved
+            _release(queue)
             queue.hungry[worker] = None
             self._feed(queue)
         if _room(worker) > 0:
@@ -116,6 +117,9 @@ class Dispatch:
                 return
             if suspect:
                 self._deliver(worker, queue, [ready.take_suspect()], alone=True)
+                freed = _release(queue)
+                if freed is not None:
+                    self._hunger(freed)
                 continue
             batches = ready.take(
                 _room(worker),
@@ -311,7 +315,8 @@ class Dispatch:
         worker.leases.clear()
         worker.in_flight = 0
         worker.alone = False
-        worker.reserved = None
+        if worker.reserved is not None:
+            _release(worker.reserved)
         self._intake.changed.update(touched)
         self._intake.made_room()
 
@@ -374,10 +379,20 @@ def _next_hungry(hungry: dict[Worker, None], *, idle: bool) -> Worker | None:
 
 def _reserve(queue: Queue) -> None:
     """All workers are busy: let one of them finish, for the suspect at the front."""
-    for worker in queue.hungry:
-        worker.reserved = queue
-        del queue.hungry[worker]
-        return
+    if queue.reserved is None:
+        for worker in queue.hungry:
+            queue.reserved = worker
+            worker.reserved = queue
+            del queue.hungry[worker]
+            return
+
+
+def _release(queue: Queue) -> Worker | None:
+    """The suspect is out, or its worker is idle or gone: nobody is reserved any more."""
+    worker, queue.reserved = queue.reserved, None
+    if worker is not None:
+        worker.reserved = None
+    return worker
 
 
 def _check_settle(message: Settle, frames: list[bytes]) -> None:

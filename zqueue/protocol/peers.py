@@ -28,7 +28,7 @@ def _figure(value: object) -> float:
 class Queue:
     """A named queue, who is hungry for it, and whose confirms wait for room in it."""
 
-    __slots__ = ("egress", "hungry", "ready", "withheld", "workers")
+    __slots__ = ("egress", "hungry", "ready", "reserved", "withheld", "workers")
 
     def __init__(self, ready: ReadyQueue, *, egress: bool) -> None:
         self.ready = ready
@@ -37,6 +37,8 @@ class Queue:
         self.hungry: dict[Worker, None] = {}
         """Workers that serve the queue and may have credit left, in turn."""
         self.withheld: deque[tuple[Producer, int]] = deque()
+        self.reserved: Worker | None = None
+        """Who gets nothing until it is idle, and then the suspect at the front."""
 
     def __repr__(self) -> str:
         return f"<Queue {self.ready!r}, {len(self.hungry)} hungry, {len(self.withheld)} withheld>"

@@ -52,6 +52,19 @@ class Unconfirmed(NamedTuple):
     reply: bool
 
 
+class Awaited:
+    """A batch whose results are awaited."""
+
+    __slots__ = ("open", "owed", "tasks")
+
+    def __init__(self, tasks: int) -> None:
+        self.tasks = tasks
+        self.open = (1 << tasks) - 1
+        """Positions without a result, as bits."""
+        self.owed = tasks
+        """Results that the present broker has still to send, as far as we have heard."""
+
+
 class Confirmed(NamedTuple):
     """The broker has taken responsibility for these batches."""
 
@@ -105,8 +118,7 @@ class ProducerProtocol:
     def __init__(self, id: bytes, about: bytes, random: Callable[[], float]) -> None:
         self.link = Link("producer", id, about, random)
         self.window: ConfirmWindow[Unconfirmed] = ConfirmWindow(WINDOW_BATCHES)
-        self._awaited: dict[int, int] = {}
-        """Positions without a result, as bits, by batch."""
+        self._awaited: dict[int, Awaited] = {}
         self._resent: set[int] = set()
         self._events: deque[ProducerEvent] = deque()
         self._postponed: list[int] = []
@@ -126,7 +138,7 @@ class ProducerProtocol:
         frames = [header, body]
         sequence = self.window.add(Unconfirmed(frames, count, reply))
         if reply:
-            self._awaited[sequence] = (1 << count) - 1
+            self._awaited[sequence] = Awaited(count)
         if self.link.is_ready:
             self.link.out.append(frames)
         return sequence
@@ -188,8 +200,11 @@ class ProducerProtocol:
                 self._lost(sequence, "the broker was restarted, and its memory queues with it")
         for sequence, batch in self.window.items():
             self.link.out.append(batch.frames)
-            if batch.reply:
+            awaited = self._awaited.get(sequence)
+            if awaited is not None:
                 self._resent.add(sequence)
+                if not event.same_broker:
+                    awaited.owed = awaited.tasks
 
     def _await(self, sequences: list[int]) -> None:
         for i in range(0, len(sequences), AWAIT_CHUNK):
@@ -227,26 +242,28 @@ class ProducerProtocol:
 
     def _on_result(self, message: Result, frame: bytes) -> None:
         sequence = message.sequence
-        left = self._awaited.get(sequence)
-        if left is None:
+        awaited = self._awaited.get(sequence)
+        if awaited is None or max(message.first, message.tasks) > BATCH_TASKS_MAX:
             return
         if message.status == OPEN:
-            if message.tasks < left.bit_count():
+            if message.tasks < awaited.owed:
                 self._lost(sequence, "the connection broke while results were on their way")
             return
-        if max(message.first, message.tasks) > BATCH_TASKS_MAX:
-            return
+        awaited.owed -= message.tasks
         run = ((1 << message.tasks) - 1) << message.first
-        if not left & run:
+        if not awaited.open & run:
             return  # Another broker ran them again.
-        left &= ~run
-        if left:
-            self._awaited[sequence] = left
-        else:
+        awaited.open &= ~run
+        if not awaited.open:
             del self._awaited[sequence]
         self._events.append(
             ResultsCame(
-                sequence, message.first, message.tasks, message.status, frame, last=not left
+                sequence,
+                message.first,
+                message.tasks,
+                message.status,
+                frame,
+                last=not awaited.open,
             )
         )
 
