@@ -147,7 +147,9 @@ def test_imports_only_what_lies_below(path: Path) -> None:
     assert part_of(name) in MAY_IMPORT, "a new part of the package: say what it may import"
     ours, others = imports_of(path)
     assert ours <= MAY_IMPORT[part_of(name)] | ({"core"} if name == "core/__init__" else set())
-    third_party = {"msgpack"} if name == "protocol/codec" else THIRD_PARTY.get(part_of(name), set())
+    third_party = THIRD_PARTY.get(part_of(name), set())
+    if name == "protocol/codec":
+        third_party = {"msgpack", "ormsgpack"}
     assert others - sys.stdlib_module_names <= third_party
 
 

@@ -139,6 +139,8 @@ class Worker:
         self._failed = 0
         self._report_at = 0.0
         self._tick_at = 0.0
+        self._conversed_at = 0.0
+        self._unsaid = 0
         self._logged = 0
         self._logged_since = 0.0
         self._silence_said = False
@@ -157,7 +159,7 @@ class Worker:
                 if self._signals.count(signal.SIGTERM) and not self._draining:
                     self._begin_drain()
                 self._protocol.set_credit(0 if self._draining else self._meter.credit)
-                moved = self._converse()
+                moved = 0 if self._may_go_on() else self._converse()
                 if self._draining:
                     self._give_back()  # What was on its way when we asked for no more.
                 work = self._pending.popleft() if self._pending else None
@@ -175,10 +177,24 @@ class Worker:
 
     # --- speaking with the broker; all with the lock ---
 
+    def _may_go_on(self) -> bool:
+        """Whether there is work here, and the broker needs nothing from us yet.
+
+        Settlements then leave together: half the credit is still unspent at the broker's side,
+        so it has something to send while they are on their way.
+        """
+        return (
+            bool(self._pending)
+            and not self._draining
+            and 2 * self._unsaid < self._meter.credit
+            and monotonic() < self._conversed_at + SETTLE_EVERY_S
+        )
+
     def _converse(self) -> int:
         """Take what came, send what should go. Returns how many messages that was."""
         protocol, dealer = self._protocol, self._dealer
-        now = monotonic()
+        now = self._conversed_at = monotonic()
+        self._unsaid = 0
         moved = 0
         idle = not self._pending
         while (frames := dealer.receive()) is not None:
@@ -231,7 +247,9 @@ class Worker:
         """Say what became of tasks: ``(first, tasks, status, frame)`` each."""
         for i in range(0, len(runs), RUNS_MAX):
             some = runs[i : i + RUNS_MAX]
-            work.left[0] -= sum(run[1] for run in some)
+            tasks = sum(run[1] for run in some)
+            work.left[0] -= tasks
+            self._unsaid += tasks
             self._protocol.settle(
                 work.lease,
                 [Run(work.index, first, tasks, status) for first, tasks, status, _ in some],

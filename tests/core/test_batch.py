@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zqueue.core.batch import OVERHEAD_BYTES, Batch, Frame
+from zqueue.errors import ProtocolError
 
 
 def index(body: bytes) -> range:
@@ -66,11 +67,11 @@ def test_a_frame_that_cannot_be_cut_is_looked_at_once() -> None:
     def index(body: bytes) -> list[int]:
         nonlocal looked
         looked += 1
-        raise ValueError("not an array")
+        raise ProtocolError("malformed", "not an array")
 
     whole = Batch.whole(Frame("q", "t", b"?????", 5))
     for _ in range(3):
-        with pytest.raises(ValueError, match="not an array"):
+        with pytest.raises(ProtocolError, match="not an array"):
             whole.part(1, 2).body(index, header)
     assert looked == 1
     assert whole.body(index, header) == b"?????", "uncut it needs no looking"

@@ -138,7 +138,7 @@ class TestUnpackBodies:
     def test_not_an_array(self, frame: bytes) -> None:
         assert malformed(unpack_bodies, frame) == "the batch is not an array"
 
-    @pytest.mark.parametrize("frame", [b"", b"\x92\x01", b"\x91\x01\x02", b"\xc1", b"\x91\xa1\xff"])
+    @pytest.mark.parametrize("frame", [b"", b"\x92\x01", b"\xc1", b"\x91\xa1\xff"])
     def test_not_whole(self, frame: bytes) -> None:
         assert malformed(unpack_bodies, frame).startswith("the batch cannot be unpacked: ")
 
