@@ -10,11 +10,17 @@ left behind.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-from .protocol.codec import array_header
+from .protocol.codec import (
+    FRAME_BYTES_MAX,
+    PLAIN,
+    array_header,
+    pack_body,
+    pack_plain,
+    too_large,
+)
 
 BATCH_TASKS = 2048
 """Tasks in a full batch. Four times 512 takes the broker's share of a small task from 350 to
@@ -41,14 +47,11 @@ class Sender(Protocol):
 class Lane:
     """What gathers for one queue and task, with or without results."""
 
-    __slots__ = ("_big_bytes", "_pack", "_producer", "futures", "idle", "in_flight", "limit",
+    __slots__ = ("_big_bytes", "_producer", "futures", "idle", "in_flight", "limit",
                  "parts", "queue", "task")  # fmt: skip
 
-    def __init__(
-        self, producer: Sender, queue: str, task: str, pack: Callable[[object], bytes]
-    ) -> None:
+    def __init__(self, producer: Sender, queue: str, task: str) -> None:
         self._producer = producer
-        self._pack = pack
         self._big_bytes = 0
         self.queue = queue
         self.task = task
@@ -65,10 +68,13 @@ class Lane:
         parts = self.parts
         if len(parts) >= self.limit:
             self._producer.make_room(self, timeout)
-        data = self._pack(body)
-        parts.append(data)
+        try:
+            data = pack_plain(body, None, PLAIN)
+        except Exception:
+            data = pack_body(body)
         if len(data) > BIG_BODY:
-            self.grew(len(data))
+            self.grew(data)
+        parts.append(data)
         if self.idle or len(parts) >= BATCH_TASKS or self.limit == 0:
             self._producer.service(self)
 
@@ -79,9 +85,11 @@ class Lane:
             return True
         return len(self.parts) >= BATCH_TASKS
 
-    def grew(self, nbytes: int) -> None:
-        """A big body gathered. (Small ones are bounded by their number.)"""
-        self._big_bytes += nbytes
+    def grew(self, data: bytes) -> None:
+        """A big body is about to gather. (Small ones are bounded by their number.)"""
+        if len(data) > FRAME_BYTES_MAX - 8:
+            raise too_large(len(data))
+        self._big_bytes += len(data)
         if self._big_bytes > BATCH_BYTES:
             self.limit = 0  # The next one must ask for room.
 

@@ -48,8 +48,8 @@ from .lane import BATCH_BYTES, BATCH_TASKS, BIG_BODY, Lane
 from .net.dealer import Dealer
 from .protocol.codec import (
     FRAME_BYTES_MAX,
-    BodyPacker,
     pack,
+    pack_body,
     too_large,
 )
 from .protocol.link import Connected, Disconnected, Rejected, State
@@ -115,7 +115,6 @@ class Producer:
         self._dirty: dict[Lane, None] = {}
         self._completions: deque[Callable[[], None]] = deque()
         self._refusals: deque[Refused] = deque(maxlen=100)
-        self._packer = BodyPacker()
         # Re-entrant: a finalizer or signal handler may send while this thread holds it.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -180,14 +179,14 @@ class Producer:
         assert lane.futures is not None
         if len(lane.parts) >= lane.limit:
             self.make_room(lane, timeout)
-        data = self._packer.pack(body)
+        data = pack_body(body)
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
         with self._lock:
             lane.futures.append(future)
             lane.parts.append(data)
             if len(data) > BIG_BODY:
-                lane.grew(len(data))
+                lane.grew(data)
         if lane.idle or lane.is_full:
             self.service(lane)
         return future
@@ -280,7 +279,7 @@ class Producer:
             if task:
                 check_name(task, "task")
             with self._lock:
-                lane = Lane(self, queue, task, self._packer.pack)
+                lane = Lane(self, queue, task)
                 if reply:
                     lane.futures = deque()
                 lane = self._lanes.setdefault((queue, task, reply), lane)
@@ -316,7 +315,7 @@ class Producer:
     def _blame(self, chunk: list[object], position: int) -> BodyError:
         for i, body in enumerate(chunk):
             try:
-                self._packer.pack(body)
+                pack_body(body)
             except BodyError as error:
                 return type(error)(f"body {position + i}: {error}")
         return BodyError("the batch cannot be packed: a body changed meanwhile")

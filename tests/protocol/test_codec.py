@@ -22,11 +22,11 @@ from zqueue.protocol.codec import (
     HEADER_BYTES_MAX,
     MAP_BYTES_MAX,
     MAP_DEPTH_MAX,
-    BodyPacker,
     array_header,
     array_length,
     index_bodies,
     pack,
+    pack_body,
     too_large,
     unpack_bodies,
     unpack_header,
@@ -59,8 +59,7 @@ def malformed(call: Any, *arguments: Any) -> str:
 def test_round_trip(values: list[Any]) -> None:
     assert unpack_bodies(pack(values)) == values
     assert pack(values) == msgpack.packb(values), "the reference's own bytes"
-    packer = BodyPacker()
-    frame = array_header(len(values)) + b"".join(map(packer.pack, values))
+    frame = array_header(len(values)) + b"".join(map(pack_body, values))
     assert unpack_bodies(frame) == values
 
 
@@ -69,7 +68,7 @@ def test_tuples_come_out_as_lists() -> None:
 
 
 class TestBodiesThatCannotBeSent:
-    @pytest.mark.parametrize("packer", [pack, BodyPacker().pack])
+    @pytest.mark.parametrize("packer", [pack, pack_body])
     @pytest.mark.parametrize(
         ("body", "text"),
         [
@@ -86,7 +85,7 @@ class TestBodiesThatCannotBeSent:
         assert str(caught.value).startswith(text)
         assert not isinstance(caught.value, BodyTooLarge)
 
-    @pytest.mark.parametrize("packer", [pack, BodyPacker().pack])
+    @pytest.mark.parametrize("packer", [pack, pack_body])
     def test_too_deep_or_recursive(self, packer: Any) -> None:
         body: list[Any] = []
         body.append(body)
@@ -95,21 +94,20 @@ class TestBodiesThatCannotBeSent:
 
     def test_too_large(self) -> None:
         with pytest.raises(BodyTooLarge) as caught:
-            BodyPacker().pack(b"x" * FRAME_BYTES_MAX)
+            pack_body(b"x" * FRAME_BYTES_MAX)
         assert str(caught.value) == (
             "the body is 16,777,221 bytes packed, over the limit of 16,777,216: "
             "send a reference to the data instead"
         )
 
     def test_as_large_as_can_be(self) -> None:
-        packed = BodyPacker().pack(b"x" * (FRAME_BYTES_MAX - 13))
+        packed = pack_body(b"x" * (FRAME_BYTES_MAX - 13))
         assert len(packed) == FRAME_BYTES_MAX - 8
 
     def test_a_failure_spoils_nothing(self) -> None:
-        packer = BodyPacker()
         with pytest.raises(BodyError):
-            packer.pack([1, 2, object()])
-        assert packer.pack([1]) == b"\x91\x01"
+            pack_body([1, 2, object()])
+        assert pack_body([1]) == b"\x91\x01"
 
     def test_the_error_for_a_size(self) -> None:
         assert str(too_large(20_000_000)).startswith("the body is 20,000,000 bytes packed")
@@ -117,15 +115,14 @@ class TestBodiesThatCannotBeSent:
 
 def test_a_packer_may_be_entered_while_it_packs() -> None:
     """A finalizer may send something while a body is being packed."""
-    packer = BodyPacker()
     inner: list[bytes] = []
 
     class Dictionary(dict):  # type: ignore[type-arg]
         def items(self) -> Any:
-            inner.append(packer.pack([7, 8]))
+            inner.append(pack_body([7, 8]))
             return super().items()
 
-    outer = packer.pack([1, Dictionary(a=2), 3])
+    outer = pack_body([1, Dictionary(a=2), 3])
     assert outer == msgpack.packb([1, {"a": 2}, 3])
     assert all(frame == b"\x92\x07\x08" for frame in inner)
 

@@ -17,12 +17,13 @@ from typing import Any
 
 import msgpack
 
-try:
-    import ormsgpack
-except ImportError:  # No wheel for this machine: slower, and otherwise the same.
-    ormsgpack = None  # type: ignore[assignment]
-
 from ..errors import BodyError, BodyTooLarge, ProtocolError
+
+fast: Any
+try:
+    import ormsgpack as fast
+except ImportError:  # No wheel for this machine: slower, and otherwise the same.
+    fast = None
 
 BATCH_TASKS_MAX = 4096
 """Tasks in one batch. Past ~512 the cost of a message no longer shows in the cost of a task;
@@ -43,57 +44,45 @@ MAP_DEPTH_MAX = 8
 """How deep such a map may nest: it is packed again when somebody asks."""
 
 
-class BodyPacker:
-    """Packs bodies, each on its own, for threads that send one by one.
-
-    A `msgpack.Packer` must not be entered twice (a finalizer that runs while a body is being
-    packed may itself send something), so each call takes one from a pool; taking from and
-    adding to a list are atomic.
-    """
-
-    __slots__ = ("_pool",)
-
-    def __init__(self) -> None:
-        self._pool = [msgpack.Packer()]
-
-    def pack(self, body: object) -> bytes:
-        """One body as bytes. Raises `BodyError`, or `BodyTooLarge`."""
-        try:
-            packer = self._pool.pop()
-        except IndexError:
-            packer = msgpack.Packer()
-        try:
-            data: bytes = packer.pack(body)
-        except Exception as error:
-            raise _why_not(body, error) from None
-        finally:
-            self._pool.append(packer)
-        if len(data) > FRAME_BYTES_MAX - 8:
-            raise too_large(len(data))
-        return data
-
-
 _pack_reference: Callable[[object], bytes] = msgpack.packb
-_pack_fast: Callable[[object], bytes] = _pack_reference
 _unpack_fast: Callable[[bytes], Any] = partial(msgpack.unpackb, strict_map_key=False)
 _unpack_reference = _unpack_fast
-if ormsgpack is not None:
+
+PLAIN: int | None = None
+pack_plain: Callable[[object, None, int | None], bytes]
+"""``pack_plain(body, None, PLAIN)``: the shortest way from a body to bytes, for the loop that runs
+for every task. Raises anything for whatever is not plain: then `pack` has the answer."""
+
+if fast is not None:
     # What the reference would not carry, or would carry otherwise, is passed over to it.
-    _PLAIN = (
-        ormsgpack.OPT_PASSTHROUGH_DATACLASS
-        | ormsgpack.OPT_PASSTHROUGH_DATETIME
-        | ormsgpack.OPT_PASSTHROUGH_ENUM
-        | ormsgpack.OPT_PASSTHROUGH_SUBCLASS
-        | ormsgpack.OPT_PASSTHROUGH_UUID
+    PLAIN = (
+        fast.OPT_PASSTHROUGH_DATACLASS
+        | fast.OPT_PASSTHROUGH_DATETIME
+        | fast.OPT_PASSTHROUGH_ENUM
+        | fast.OPT_PASSTHROUGH_SUBCLASS
+        | fast.OPT_PASSTHROUGH_UUID
     )
-    _pack_fast = partial(ormsgpack.packb, option=_PLAIN)
-    _unpack_fast = ormsgpack.unpackb
+    pack_plain = fast.packb
+    _unpack_fast = fast.unpackb
+else:
+
+    def pack_plain(body: object, default: None, option: int | None) -> bytes:
+        """The same, by the reference."""
+        return _pack_reference(body)
+
+
+def pack_body(body: object) -> bytes:
+    """One body as bytes. Raises `BodyError`, or `BodyTooLarge`."""
+    data = pack(body)
+    if len(data) > FRAME_BYTES_MAX - 8:
+        raise too_large(len(data))
+    return data
 
 
 def pack(value: object) -> bytes:
     """Any value as bytes. Raises `BodyError`."""
     try:
-        return _pack_fast(value)
+        return pack_plain(value, None, PLAIN)
     except Exception:
         try:
             return _pack_reference(value)

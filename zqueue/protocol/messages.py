@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias, get_type_hints
 
 from ..errors import InvalidName, ProtocolError
-from .codec import BodyPacker, unpack_header
+from .codec import PLAIN, pack_plain, unpack_header
 
 VERSION = 1
 
@@ -264,7 +264,6 @@ def _shape(message: type[Any]) -> _Shape:
     return _Shape(message, tuple(type_ for type_, _ in fields), checks)
 
 
-_packer = BodyPacker()
 _KIND_OF = {message: kind for kind, message in KINDS.items()}
 _SHAPES = {kind: _shape(message) for kind, message in KINDS.items()}
 _new = tuple.__new__
@@ -272,7 +271,7 @@ _new = tuple.__new__
 
 def encode(message: Message) -> bytes:
     """The header frame of a message."""
-    return _packer.pack((VERSION, _KIND_OF[type(message)], *message))
+    return pack_plain((VERSION, _KIND_OF[type(message)], *message), None, PLAIN)
 
 
 def decode(frame: bytes) -> Message:
