@@ -24,7 +24,7 @@ from .protocol.codec import (
 
 BATCH_TASKS = 2048
 """Tasks in a full batch. Four times 512 takes the broker's share of a small task from 350 to
-110 ns; beyond that frames get so large that a slow worker's share must be cut out of them."""
+120 ns (docs/benchmarks.md); frames much larger fit no cache, and must be cut for slow workers."""
 
 BATCH_BYTES = 64 << 10
 """A batch is also full at this size: larger frames do not travel cheaper per byte."""
