@@ -52,7 +52,7 @@ from .protocol.codec import (
     pack_body,
     too_large,
 )
-from .protocol.link import Connected, Disconnected, Rejected, State
+from .protocol.link import Connected, Disconnected, LinkEvent, Rejected, State
 from .protocol.messages import check_name
 from .protocol.producer import (
     BatchRefused,
@@ -430,7 +430,7 @@ class Producer:
                 reply = FutureReply([lane.futures.popleft() for _ in range(tasks)])
             self._number(lane, body, tasks, reply)
 
-    def _on_event(self, event: ProducerEvent) -> None:
+    def _on_event(self, event: ProducerEvent | LinkEvent) -> None:
         if isinstance(event, Confirmed):
             for sequence in event.sequences:
                 self._settled(sequence)

@@ -15,10 +15,12 @@ Producer, worker and supervisor each hold a link and put their own messages thro
 from __future__ import annotations
 
 import enum
+from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from ..core.backoff import Backoff
+from ..errors import ProtocolError
 from .messages import (
     UNKNOWN_PEER,
     Goodbye,
@@ -27,6 +29,7 @@ from .messages import (
     Message,
     Refuse,
     Welcome,
+    decode,
     encode,
 )
 
@@ -226,3 +229,55 @@ class Link:
             return False
         self.state = after
         return True
+
+
+Event = TypeVar("Event")
+
+
+class Conversation(Generic[Event]):
+    """What the machines of all peers have in common: a link, and events for whoever drives them.
+
+    A role adds what its own messages do (`_on_message`), and what a link that comes or goes means
+    to it (`_on_link`).
+    """
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self._events: deque[Event | LinkEvent] = deque()
+
+    def receive(self, frames: list[bytes], now: float) -> None:
+        """Take a message from the broker. One that breaks the protocol is passed over."""
+        try:
+            message = decode(frames[0])
+        except ProtocolError:
+            return
+        event = self.link.receive(message, now)
+        if event is not None:
+            self._on_link(event)
+        else:
+            self._on_message(message, frames[1:], now)
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        event = self.link.tick(now)
+        if event is not None:
+            self._on_link(event)
+
+    def next_deadline(self) -> float | None:
+        """When `tick` wants to be called at the latest."""
+        return self.link.next_deadline()
+
+    def next_event(self) -> Event | LinkEvent | None:
+        """What happened next; None when that is all."""
+        return self._events.popleft() if self._events else None
+
+    def to_send(self) -> list[list[bytes]]:
+        """Messages that should go out now, in order."""
+        out, self.link.out = self.link.out, []
+        return out
+
+    def _on_link(self, event: LinkEvent) -> None:
+        self._events.append(event)
+
+    def _on_message(self, message: Message, frames: list[bytes], now: float) -> None:
+        """Messages that are not the link's own."""

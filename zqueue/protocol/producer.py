@@ -11,25 +11,23 @@ memory: those awaited tasks are lost, and said to be.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
 from ..core.backoff import Backoff
 from ..core.confirm import ConfirmWindow
-from ..errors import ProtocolError
 from .codec import BATCH_TASKS_MAX
-from .link import Connected, Disconnected, Link, Rejected
+from .link import Connected, Conversation, Link, LinkEvent
 from .messages import (
     OPEN,
     REPLY,
     TRY_AGAIN,
     Await,
     Confirm,
+    Message,
     Publish,
     Refuse,
     Result,
-    decode,
     encode,
 )
 
@@ -106,21 +104,17 @@ class ResultsLost(NamedTuple):
     text: str
 
 
-ProducerEvent = (
-    Connected | Disconnected | Rejected
-    | Confirmed | BatchRefused | Postponed | ResultsCame | ResultsLost
-)  # fmt: skip
+ProducerEvent = Confirmed | BatchRefused | Postponed | ResultsCame | ResultsLost
 
 
-class ProducerProtocol:
+class ProducerProtocol(Conversation[ProducerEvent]):
     """One producer's conversation with a broker."""
 
     def __init__(self, id: bytes, about: bytes, random: Callable[[], float]) -> None:
-        self.link = Link("producer", id, about, random)
+        super().__init__(Link("producer", id, about, random))
         self.window: ConfirmWindow[Unconfirmed] = ConfirmWindow(WINDOW_BATCHES)
         self._awaited: dict[int, Awaited] = {}
         self._resent: set[int] = set()
-        self._events: deque[ProducerEvent] = deque()
         self._postponed: list[int] = []
         self._retry = Backoff(random, low_s=RETRY_LOW_S, high_s=RETRY_HIGH_S)
         self._retry_at = 0.0
@@ -143,27 +137,9 @@ class ProducerProtocol:
             self.link.out.append(frames)
         return sequence
 
-    def receive(self, frames: list[bytes], now: float) -> None:
-        """Take a message from the broker. One that breaks the protocol is passed over."""
-        try:
-            message = decode(frames[0])
-        except ProtocolError:
-            return
-        event = self.link.receive(message, now)
-        if event is not None:
-            self._on_link(event)
-        elif isinstance(message, Confirm):
-            self._on_confirm(message.ranges)
-        elif isinstance(message, Result):
-            self._on_result(message, frames[1] if len(frames) > 1 else b"")
-        elif isinstance(message, Refuse) and message.sequence:
-            self._on_refuse(message, now)
-
     def tick(self, now: float) -> None:
         """Time has passed."""
-        event = self.link.tick(now)
-        if event is not None:
-            self._on_link(event)
+        super().tick(now)
         if self._postponed and now >= self._retry_at and self.link.is_ready:
             for sequence in sorted(self._postponed):
                 batch = self.window.get(sequence)
@@ -178,17 +154,8 @@ class ProducerProtocol:
             return self._retry_at if deadline is None else min(deadline, self._retry_at)
         return deadline
 
-    def next_event(self) -> ProducerEvent | None:
-        """What happened next; None when that is all."""
-        return self._events.popleft() if self._events else None
-
-    def to_send(self) -> list[list[bytes]]:
-        """Messages that should go out now, in order."""
-        out, self.link.out = self.link.out, []
-        return out
-
-    def _on_link(self, event: Connected | Disconnected | Rejected) -> None:
-        self._events.append(event)
+    def _on_link(self, event: LinkEvent) -> None:
+        super()._on_link(event)
         if not isinstance(event, Connected):
             return
         self._postponed.clear()
@@ -209,6 +176,14 @@ class ProducerProtocol:
     def _await(self, sequences: list[int]) -> None:
         for i in range(0, len(sequences), AWAIT_CHUNK):
             self.link.send(Await(sequences[i : i + AWAIT_CHUNK]))
+
+    def _on_message(self, message: Message, frames: list[bytes], now: float) -> None:
+        if isinstance(message, Confirm):
+            self._on_confirm(message.ranges)
+        elif isinstance(message, Result):
+            self._on_result(message, frames[0] if frames else b"")
+        elif isinstance(message, Refuse) and message.sequence:
+            self._on_refuse(message, now)
 
     def _on_confirm(self, ranges: list[int]) -> None:
         confirmed: list[int] = []

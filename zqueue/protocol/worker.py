@@ -11,14 +11,12 @@ alive while they are deep in a handler; and it reports a worker that died at onc
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Never
 
-from ..errors import ProtocolError
 from .codec import pack
-from .link import Connected, Disconnected, Link, Rejected
-from .messages import REPLY, Credit, Deliver, Departed, Report, Settle, decode
+from .link import Connected, Conversation, Disconnected, Link, LinkEvent
+from .messages import REPLY, Credit, Deliver, Departed, Message, Report, Settle
 
 
 class LeasedBatch(NamedTuple):
@@ -48,41 +46,18 @@ class Run(NamedTuple):
     status: int
 
 
-WorkerEvent = Connected | Disconnected | Rejected | Leased
-
-
-class WorkerProtocol:
+class WorkerProtocol(Conversation[Leased]):
     """One worker's conversation with a broker."""
 
     def __init__(
         self, id: bytes, about: bytes, random: Callable[[], float], *, credit: int
     ) -> None:
-        self.link = Link("worker", id, about, random)
+        super().__init__(Link("worker", id, about, random))
         self._credit = credit
         self._leases: set[int] = set()
-        self._events: deque[WorkerEvent] = deque()
 
     def __repr__(self) -> str:
         return f"<WorkerProtocol {self.link.state.value}, {len(self._leases)} leases>"
-
-    def receive(self, frames: list[bytes], now: float) -> None:
-        """Take a message from the broker. One that breaks the protocol is passed over."""
-        try:
-            message = decode(frames[0])
-        except ProtocolError:
-            return
-        event = self.link.receive(message, now)
-        if event is not None:
-            self._on_link(event)
-        elif type(message) is Deliver and len(message.batches) == len(frames) - 1:
-            self._leases.add(message.lease)
-            batches = [
-                LeasedBatch(message.queue, task, bool(flags & REPLY), tasks, attempt, body)
-                for (task, flags, tasks, attempt), body in zip(
-                    message.batches, frames[1:], strict=True
-                )
-            ]
-            self._events.append(Leased(message.lease, batches))
 
     def set_credit(self, credit: int) -> None:
         """Allow so many tasks in flight from now on; 0 to be left in peace."""
@@ -111,53 +86,32 @@ class WorkerProtocol:
         if self.link.is_ready:
             self.link.send(Report(), [pack(figures)])
 
-    def tick(self, now: float) -> None:
-        """Time has passed."""
-        event = self.link.tick(now)
-        if event is not None:
-            self._on_link(event)
-
-    def next_deadline(self) -> float | None:
-        """When `tick` wants to be called at the latest."""
-        return self.link.next_deadline()
-
-    def next_event(self) -> WorkerEvent | None:
-        """What happened next; None when that is all."""
-        return self._events.popleft() if self._events else None
-
-    def to_send(self) -> list[list[bytes]]:
-        """Messages that should go out now, in order."""
-        out, self.link.out = self.link.out, []
-        return out
-
-    def _on_link(self, event: Connected | Disconnected | Rejected) -> None:
-        self._events.append(event)
+    def _on_link(self, event: LinkEvent) -> None:
+        super()._on_link(event)
         if isinstance(event, Disconnected):
             self._leases.clear()
         elif isinstance(event, Connected):
             self._leases.clear()
             self.link.send(Credit(self._credit))
 
+    def _on_message(self, message: Message, frames: list[bytes], now: float) -> None:
+        if type(message) is Deliver and len(message.batches) == len(frames):
+            self._leases.add(message.lease)
+            batches = [
+                LeasedBatch(message.queue, task, bool(flags & REPLY), tasks, attempt, body)
+                for (task, flags, tasks, attempt), body in zip(message.batches, frames, strict=True)
+            ]
+            self._events.append(Leased(message.lease, batches))
 
-class SupervisorProtocol:
+
+class SupervisorProtocol(Conversation[Never]):
     """One supervisor's conversation with a broker."""
 
     def __init__(self, id: bytes, about: bytes, random: Callable[[], float]) -> None:
-        self.link = Link("supervisor", id, about, random)
-        self._events: deque[Connected | Disconnected | Rejected] = deque()
+        super().__init__(Link("supervisor", id, about, random))
 
     def __repr__(self) -> str:
         return f"<SupervisorProtocol {self.link.state.value} for {len(self.link.workers)}>"
-
-    def receive(self, frames: list[bytes], now: float) -> None:
-        """Take a message from the broker. One that breaks the protocol is passed over."""
-        try:
-            message = decode(frames[0])
-        except ProtocolError:
-            return
-        event = self.link.receive(message, now)
-        if event is not None:
-            self._events.append(event)
 
     def joined(self, worker: bytes) -> None:
         """Speak for a worker from now on."""
@@ -171,22 +125,3 @@ class SupervisorProtocol:
             self.link.workers.remove(worker)
         if self.link.is_ready:
             self.link.send(Departed(worker, reason, lease, position, text[:500]))
-
-    def tick(self, now: float) -> None:
-        """Time has passed."""
-        event = self.link.tick(now)
-        if event is not None:
-            self._events.append(event)
-
-    def next_deadline(self) -> float | None:
-        """When `tick` wants to be called at the latest."""
-        return self.link.next_deadline()
-
-    def next_event(self) -> Connected | Disconnected | Rejected | None:
-        """What happened next; None when that is all."""
-        return self._events.popleft() if self._events else None
-
-    def to_send(self) -> list[list[bytes]]:
-        """Messages that should go out now, in order."""
-        out, self.link.out = self.link.out, []
-        return out
