@@ -413,8 +413,8 @@ PADDING = "x" * 4_000
 
 
 def fill(producer, queue="default", task="run"):
-    """Send until there is no room; how many were accepted."""
-    return calls_until_full(lambda n: producer.send(queue, [n, PADDING], task=task, timeout=0))
+    """Send until there is no room, and none comes; how many were accepted."""
+    return calls_until_full(lambda n: producer.send(queue, [n, PADDING], task=task, timeout=0.3))
 
 
 def test_a_full_queue_is_an_answer_and_nothing_of_it_is_lost(
