@@ -78,6 +78,11 @@ MAP_BATCHES = 64
 TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
 GOODBYE_S = 1.0
+
+INTERRUPTED_S = 1.0
+"""How long leaving a ``with`` block waits for confirms after Ctrl-C. Whoever presses it will not
+wait for half a minute; what is not confirmed by then is counted in the log."""
+
 FRAMES_MAX = 4
 
 
@@ -262,8 +267,9 @@ class Producer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         try:
-            self.close()
+            self.close(INTERRUPTED_S if interrupted else None)
         except ZQueueError as error:
             if kind is None:
                 raise
