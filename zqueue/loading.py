@@ -4,10 +4,11 @@ an optional ``:name`` of the app in it."""
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import importlib.util
 import os
 import sys
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from .app import App
 from .errors import LoadError, ZQueueError
@@ -33,6 +34,16 @@ def load_app(spec: str) -> App:
     return _find_app(module, where, name)
 
 
+class _Script(importlib.machinery.SourceFileLoader):
+    """Runs the text of a file as it is now. As with `python FILE` no bytecode is kept: it would
+    hide a change made within the same second."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        code: CodeType = self.source_to_code(self.get_data(path), path)
+        return code
+
+
 def _load_file(path: str) -> ModuleType:
     if not os.path.isfile(path):
         raise LoadError(f"there is no file {path}")
@@ -42,7 +53,7 @@ def _load_file(path: str) -> ModuleType:
     name = os.path.splitext(os.path.basename(path))[0]
     if name in sys.modules:  # Never take the place of a module that is there.
         name = f"_zqueue_app_{name}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Script(name, path))
     if spec is None or spec.loader is None:
         raise LoadError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
