@@ -158,11 +158,15 @@ def _pipe_task(
     """One thread reads and sends, this one prints: neither slow input nor slow tasks block the
     other."""
     results: queue.Queue[Future[Any] | Exception | None] = queue.Queue(AHEAD_LINES)
+    sending = threading.Lock()
+    ended = threading.Event()
 
     def read() -> None:
         try:
             for number, value in read_lines(lines):
-                with naming_line(number):
+                with sending, naming_line(number):
+                    if ended.is_set():
+                        return
                     future = producer.submit(target.queue, to_body(value), task=target.task)
                 results.put(future)
         except Exception as error:
@@ -171,6 +175,18 @@ def _pipe_task(
             results.put(None)
 
     threading.Thread(target=read, name="zqueue-pipe", daemon=True).start()
+    try:
+        return _print_results(results, out, shown)
+    finally:
+        # The producer is closed next: no line may be on its way into it.
+        with sending:
+            ended.set()
+
+
+def _print_results(
+    results: queue.Queue[Future[Any] | Exception | None], out: IO[str], shown: Progress
+) -> int:
+    """A line for each result, in order. Returns the exit code."""
     failed = 0
     while (item := results.get()) is not None:
         if isinstance(item, Exception):
