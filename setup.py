@@ -1,0 +1,42 @@
+"""The modules that are compiled: the very same sources, turned into C where there is a compiler.
+
+Without one, or with ``ZQUEUE_INTERPRETED=1`` in the environment of the installation, they are run
+by the interpreter like all others.
+"""
+
+import os
+
+from setuptools import Extension, setup
+
+COMPILED = ["zqueue/core/memory_queue.py"]
+
+DIRECTIVES = {
+    "language_level": 3,
+    "annotation_typing": False,  # Annotations are for people and mypy; C types are asked for.
+    "binding": True,
+    "embedsignature": False,
+}
+
+
+def extensions() -> list[Extension]:
+    """What to build. Whatever cannot be built is left out."""
+    if os.environ.get("ZQUEUE_INTERPRETED"):
+        return []
+    from Cython.Build import cythonize
+
+    modules = [
+        Extension(
+            path.removesuffix(".py").replace("/", "."),
+            [path],
+            extra_compile_args=["-O3", "-g0"],
+            optional=True,
+        )
+        for path in COMPILED
+    ]
+    built: list[Extension] = cythonize(
+        modules, build_dir="build/cython", compiler_directives=DIRECTIVES
+    )
+    return built
+
+
+setup(ext_modules=extensions())
