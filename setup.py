@@ -8,7 +8,13 @@ import os
 
 from setuptools import Extension, setup
 
-COMPILED = ["zqueue/core/memory_queue.py"]
+COMPILED = [
+    "zqueue/core/histogram.py",
+    "zqueue/core/memory_queue.py",
+    "zqueue/protocol/codec.py",
+    "zqueue/calls.py",
+    "zqueue/lane.py",
+]
 
 DIRECTIVES = {
     "language_level": 3,

@@ -8,8 +8,8 @@ from typing import Any
 from .config import Address
 from .errors import BrokerLost, Refused
 from .net.dealer import Dealer
-from .protocol.codec import FRAME_BYTES_MAX, unpack_map
-from .protocol.messages import Ask, Refuse, Tell, decode, encode
+from .protocol.codec import FRAME_BYTES_MAX
+from .protocol.messages import Ask, Refuse, Tell, decode, encode, unpack_map
 
 
 def ask(url: str, what: str = "info", *, timeout: float = 3.0) -> dict[str, Any]:

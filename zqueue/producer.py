@@ -29,7 +29,6 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from itertools import islice
 from time import monotonic
 from typing import Any
 
@@ -44,16 +43,11 @@ from .errors import (
     TimedOut,
     ZQueueError,
 )
-from .lane import BATCH_BYTES, BATCH_TASKS, BIG_BODY, Lane
+from .lane import BATCH_BYTES, BATCH_TASKS, Lane
 from .net.dealer import Dealer
-from .protocol.codec import (
-    FRAME_BYTES_MAX,
-    pack,
-    pack_body,
-    too_large,
-)
 from .protocol.link import Connected, Disconnected, LinkEvent, Rejected, State
 from .protocol.messages import check_name
+from .protocol.codec import FRAME_BYTES_MAX, Packer, array_length, pack
 from .protocol.producer import (
     BatchRefused,
     Confirmed,
@@ -166,9 +160,8 @@ class Producer:
         """
         lane = self.lane(queue, task)
         sent = 0
-        for body, tasks in self._pack_many(bodies):
-            self._publish(lane, body, tasks, None, timeout)
-            sent += tasks
+        for frame in self._pack_many(bodies):
+            sent += self._publish(lane, frame, None, timeout)
         return sent
 
     def submit(
@@ -182,16 +175,13 @@ class Producer:
         """
         lane = self.lane(queue, task, reply=True)
         assert lane.futures is not None
-        if len(lane.parts) >= lane.limit:
+        if lane.blocked or lane.is_full:
             self.make_room(lane, timeout)
-        data = pack_body(body)
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
         with self._lock:
+            lane.put(body)
             lane.futures.append(future)
-            lane.parts.append(data)
-            if len(data) > BIG_BODY:
-                lane.grew(data)
         if lane.idle or lane.is_full:
             self.service(lane)
         return future
@@ -215,9 +205,9 @@ class Producer:
         """As `call_many`, giving ``(True, value)`` or ``(False, exception)`` for each body."""
         lane = self.lane(queue, task, reply=True)
         pending: deque[BatchReply] = deque()
-        for body, tasks in self._pack_many(bodies):
-            reply = BatchReply(tasks)
-            self._publish(lane, body, tasks, reply, timeout)
+        for frame in self._pack_many(bodies):
+            reply = BatchReply(array_length(frame))
+            self._publish(lane, frame, reply, timeout)
             pending.append(reply)
             if len(pending) >= MAP_BATCHES:
                 yield from pending.popleft().wait()
@@ -255,7 +245,7 @@ class Producer:
                 return
             self._closed = "this producer was closed"
             for lane in self._lanes.values():
-                lane.limit = 0
+                lane.blocked = True
         try:
             self.flush(timeout)
         finally:
@@ -290,66 +280,45 @@ class Producer:
                     lane.futures = deque()
                 lane = self._lanes.setdefault((queue, task, reply), lane)
                 if self._was_connected and self._closed is None:
-                    lane.limit = BATCH_TASKS
+                    lane.blocked = False
         return lane
 
-    def _pack_many(self, bodies: Iterable[object]) -> Iterator[tuple[bytes, int]]:
-        """Full batches of packed bodies."""
+    def _pack_many(self, bodies: Iterable[object]) -> Iterator[bytes]:
+        """Full batches of packed bodies, and a last one."""
+        packer = Packer(BATCH_TASKS, BATCH_BYTES)
         source = iter(bodies)
-        size = BATCH_TASKS
-        position = 0
-        while chunk := list(islice(source, size)):
-            try:
-                frame = pack(chunk)
-            except BodyError:
-                raise self._blame(chunk, position) from None
-            if len(frame) > 2 * BATCH_BYTES and len(chunk) > 1:
-                size = max(1, len(chunk) * BATCH_BYTES // len(frame))
-                for i in range(0, len(chunk), size):
-                    yield self._sized(pack(chunk[i : i + size])), len(chunk[i : i + size])
-            else:
-                yield self._sized(frame), len(chunk)
-                if len(frame) < BATCH_BYTES // 2:
-                    size = min(size * 2, BATCH_TASKS)
-            position += len(chunk)
-
-    def _sized(self, frame: bytes) -> bytes:
-        if len(frame) > FRAME_BYTES_MAX:
-            raise too_large(len(frame))
-        return frame
-
-    def _blame(self, chunk: list[object], position: int) -> BodyError:
-        for i, body in enumerate(chunk):
-            try:
-                pack_body(body)
-            except BodyError as error:
-                return type(error)(f"body {position + i}: {error}")
-        return BodyError("the batch cannot be packed: a body changed meanwhile")
+        while packer.fill(source):
+            while packer.is_full:
+                yield packer.take()
+        if rest := packer.take():
+            yield rest
 
     # --- the lock's side ---
 
     def _publish(
-        self, lane: Lane, body: bytes, tasks: int, reply: Reply | None, timeout: float | None
-    ) -> None:
-        """Send a batch that is packed already, behind what gathered before."""
+        self, lane: Lane, frame: bytes, reply: Reply | None, timeout: float | None
+    ) -> int:
+        """Send a batch behind what gathered before. Returns how many tasks it has."""
+        tasks = array_length(frame)
         deadline: float | None = None
         with self._lock:
             while True:
                 self._require_broker()
-                if lane.parts:
+                if lane.gathered:
                     self._turn(lane)
-                if not lane.parts and self._has_room(lane):
+                if not lane.gathered and self._has_room(lane):
                     break
                 if deadline is None:
                     deadline = self._deadline(timeout)
                 if not self._wait(deadline):
                     raise self._no_room(lane)
-            self._number(lane, body, tasks, reply)
+            self._number(lane, frame, tasks, reply)
         self.service()
+        return tasks
 
-    def _number(self, lane: Lane, body: bytes, tasks: int, reply: Reply | None) -> None:
+    def _number(self, lane: Lane, frame: bytes, tasks: int, reply: Reply | None) -> None:
         sequence = self._protocol.publish(
-            lane.queue, lane.task, body, tasks, reply=reply is not None
+            lane.queue, lane.task, frame, tasks, reply=reply is not None
         )
         lane.in_flight += 1
         lane.idle = False
@@ -374,7 +343,7 @@ class Producer:
                 if not self._wait(deadline):
                     raise self._no_room(lane)
                 self._require_broker()
-            lane.limit = BATCH_TASKS
+            lane.blocked = False
 
     def service(self, lane: Lane | None = None) -> None:
         """Send what should go, take what came, and give out results. Without the lock."""
@@ -427,14 +396,16 @@ class Producer:
             self._wake()
 
     def _form_batches(self, lane: Lane) -> None:
-        while lane.parts and self._has_room(lane):
+        while self._has_room(lane):
             if lane.in_flight and not lane.is_full and not self._flushing:
                 return
-            body, tasks = lane.cut()
+            frame, tasks = lane.cut()
+            if not tasks:
+                return
             reply: Reply | None = None
             if lane.futures is not None:
                 reply = FutureReply([lane.futures.popleft() for _ in range(tasks)])
-            self._number(lane, body, tasks, reply)
+            self._number(lane, frame, tasks, reply)
 
     def _on_event(self, event: ProducerEvent | LinkEvent) -> None:
         if isinstance(event, Confirmed):
@@ -467,7 +438,7 @@ class Producer:
             logger.info("the broker at %s is back", self.url)
         self._was_connected = True
         for lane in self._lanes.values():
-            lane.limit = BATCH_TASKS
+            lane.blocked = False
             self._dirty[lane] = None
 
     def _on_refused(self, event: BatchRefused) -> None:
@@ -483,8 +454,8 @@ class Producer:
         if lane is not None:
             lane.in_flight -= 1
             if not lane.in_flight:
-                lane.idle = True  # Before looking at the parts: see `add`.
-            if lane.parts:
+                lane.idle = True  # Before looking at what gathered: see `Lane`.
+            if lane.gathered:
                 self._dirty[lane] = None
         return lane
 
@@ -524,7 +495,7 @@ class Producer:
 
     def _unconfirmed(self) -> int:
         """Tasks accepted and not confirmed (batches on their way count with their tasks)."""
-        gathered = sum(len(lane.parts) for lane in self._lanes.values())
+        gathered = sum(lane.gathered for lane in self._lanes.values())
         return gathered + sum(batch.tasks for _, batch in self._protocol.window.items())
 
     def _no_room(self, lane: Lane) -> ZQueueError:
@@ -648,7 +619,7 @@ def _abandon_after_fork() -> None:
         producer._changed = threading.Condition(producer._lock)
         producer._busy = False
         for lane in producer._lanes.values():
-            lane.limit = 0
+            lane.blocked = True
     _open_producers.clear()
 
 

@@ -1,21 +1,19 @@
-"""Running handlers: one after the other, side by side in an event loop, or many bodies at once."""
+"""Running handlers otherwise than one after the other: side by side in an event loop, many bodies
+at once, or with a clock at hand. (One after the other: see `calls`.)"""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import itertools
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
-from itertools import islice, starmap
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from .errors import TaskTimeout
 from .handlers import Handler, to_arguments
 from .protocol.worker import LeasedBatch
-from .results import Failure
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -29,87 +27,6 @@ class Work:
     batch: LeasedBatch
     left: list[int]
     """Tasks of the lease that are not settled; shared by its batches."""
-
-
-class Calls:
-    """The tasks of one batch, while they run one after the other.
-
-    They are run from one shared iterator, which is also how tasks are claimed: whoever takes
-    the next element has it. So the loop that runs a no-op task needs no bookkeeping per task,
-    it can be stopped between any two tasks by emptying the iterator, and after an exception it
-    goes on where it was.
-    """
-
-    def __init__(self, handler: Handler, bodies: list[Any], *, named: bool, keep: bool) -> None:
-        function = handler.function
-        self.total = len(bodies)
-        self.failures: list[Failure] = []
-        self.values: list[Any] | None = [] if keep else None
-        self.completed = 0
-        self.given_up = 0
-        """Tasks at the end that were taken out and will not run here."""
-        self._bodies: Iterator[Any]
-        self._call: Callable[..., Any] = function
-        if not named:
-            self._bodies = iter(list(zip(bodies, strict=True)))
-        elif set(map(type, bodies)) <= {list}:
-            self._bodies = iter(bodies)
-        else:
-            self._bodies = iter(list(zip(bodies, strict=True)))
-            self._call = lambda body: _call(function, body)
-
-    @property
-    def position(self) -> int:
-        """Tasks that have run, or begun to. Exact while nobody gives up tasks."""
-        left = self._bodies.__length_hint__()  # type: ignore[attr-defined]
-        return self.total - self.given_up - int(left)
-
-    def run(self, count: int) -> None:
-        """Run up to so many more tasks. An exception of one of them ends this call early.
-
-        So does a StopIteration, but without a trace, since that is how iterators end: `missing`
-        tells afterwards.
-        """
-        tasks = starmap(self._call, islice(self._bodies, count))
-        if self.values is None:
-            counter = itertools.count()
-            try:
-                deque(zip(tasks, counter, strict=False), maxlen=0)
-            finally:
-                self.completed += next(counter)
-        else:
-            before = len(self.values)
-            try:
-                self.values.extend(tasks)
-            finally:
-                self.completed += len(self.values) - before
-
-    def missing(self, begun: int) -> int:
-        """Of so many tasks that have begun, those that neither completed nor failed."""
-        return begun - self.completed - len(self.failures)
-
-    def next_task(self) -> Callable[[], Any] | None:
-        """Claim one task, to be run by the caller with a clock at hand."""
-        for arguments in self._bodies:
-            return lambda: self._call(*arguments)
-        return None
-
-    def fail(self, position: int, error: BaseException) -> None:
-        """The task at a position raised."""
-        self.failures.append((position, error))
-        if self.values is not None:
-            self.values.append(None)
-
-    def give_up(self) -> int:
-        """Take all tasks that nobody has begun out of the row. Returns how many."""
-        taken = len(list(self._bodies))
-        self.given_up += taken
-        return taken
-
-
-def _call(function: Callable[..., Any], body: Any) -> Any:
-    args, kwargs = to_arguments(body)
-    return function(*args, **kwargs)
 
 
 @dataclasses.dataclass(slots=True)

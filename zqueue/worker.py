@@ -31,6 +31,7 @@ from time import monotonic
 from typing import Any
 
 from .app import App
+from .calls import Calls
 from .config import Address
 from .core.credit import CreditMeter
 from .core.pauses import Pauses
@@ -42,12 +43,12 @@ from .net.dealer import Dealer
 from .net.signals import Signals
 from .net.slot import Slot
 from .net.waiting import Waiter
-from .protocol.codec import FRAME_BYTES_MAX, pack, unpack_bodies
 from .protocol.link import Connected, Disconnected, Rejected, State
 from .protocol.messages import FAILED, RESULTS, RETURNED
+from .protocol.codec import FRAME_BYTES_MAX, pack, unpack_bodies
 from .protocol.worker import Leased, LeasedBatch, Run, WorkerProtocol
 from .results import Failure, error_frame, error_text, pack_outcomes
-from .running import Calls, Gathered, Loop, Work, call_in_time, call_with_alarm
+from .running import Gathered, Loop, Work, call_in_time, call_with_alarm
 
 logger = logging.getLogger(__name__)
 
@@ -290,22 +291,28 @@ class Worker:
 
     def _run_work(self, work: Work) -> None:
         batch = work.batch
+        calls: Calls | None = None
+        bodies: list[Any] = []
         try:
             handler = self._find_handler(batch)
-            bodies = unpack_bodies(batch.body)
-            if len(bodies) != batch.tasks:
-                raise ProtocolError("malformed", "the batch does not hold what it says")
+            if handler.batch_max or handler.is_async:
+                bodies = unpack_bodies(batch.body)
+                if len(bodies) != batch.tasks:
+                    raise ProtocolError("malformed", "the batch does not hold what it says")
+            else:
+                named = bool(batch.task)
+                calls = Calls(handler, batch.body, batch.tasks, named=named, keep=batch.reply)
         except (ProtocolError, UnknownTask) as error:
             self._fail_all(work, error)
             return
-        if handler.batch_max:
+        if calls is not None:
+            self._run_calls(handler, work, calls)
+        elif handler.batch_max:
             self._gather(handler, work, bodies)
-        elif handler.is_async:
+        else:
             assert self._loop is not None
             with self._lock:
                 self._loop.start(handler, work, bodies)
-        else:
-            self._run_calls(handler, work, bodies)
 
     def _find_handler(self, batch: LeasedBatch) -> Handler:
         if batch.task:
@@ -330,10 +337,8 @@ class Worker:
             self._failed += work.batch.tasks
             self._settle(work, [(0, work.batch.tasks, FAILED, error_frame(error))])
 
-    def _run_calls(self, handler: Handler, work: Work, bodies: list[Any]) -> None:
+    def _run_calls(self, handler: Handler, work: Work, calls: Calls) -> None:
         """Run the tasks of a batch one after the other, settling as they are done."""
-        keep = work.batch.reply
-        calls = Calls(handler, bodies, named=bool(work.batch.task), keep=keep)
         settled = 0
         with self._lock:
             self._calls = (calls, work)
@@ -369,9 +374,8 @@ class Worker:
                 calls.run(stop - position)
                 return
             except BaseException as error:
-                with self._lock:
-                    position = calls.position
-                    calls.fail(position - 1, error)
+                calls.fail(error)
+                position = calls.position
                 self._log_failure(batch, error, 1)
 
     def _run_timed(self, handler: Handler, work: Work, calls: Calls, count: int) -> None:
@@ -380,19 +384,16 @@ class Worker:
             task = calls.next_task()
             if task is None:
                 return
-            with self._lock:
-                position = calls.position - 1
             if handler.timeout is not None:
-                slot.begin(work.lease, work.offset + position, monotonic() + handler.timeout)
+                position = work.offset + calls.position - 1
+                slot.begin(work.lease, position, monotonic() + handler.timeout)
             try:
                 value = call_with_alarm(task, soft_s) if soft_s else task()
             except BaseException as error:
-                calls.fail(position, error)
+                calls.fail(error)
                 self._log_failure(work.batch, error, 1)
             else:
-                calls.completed += 1
-                if calls.values is not None:
-                    calls.values.append(value)
+                calls.keep(value)
             finally:
                 slot.clear()
 
@@ -402,13 +403,7 @@ class Worker:
         if not tasks:
             return
         self._meter.measure(tasks, elapsed_s)
-        if calls.missing(tasks):
-            error = RuntimeError("the handler raised StopIteration")
-            calls.fail(stop - 1, error)
-            self._log_failure(work.batch, error, 1)
-        calls.completed = 0
-        values, calls.values = calls.values, [] if calls.values is not None else None
-        failures, calls.failures = calls.failures, []
+        values, failures = calls.take_outcomes()
         self._done += tasks - len(failures)
         self._failed += len(failures)
         self._settle(work, pack_outcomes(first, tasks, values, failures))

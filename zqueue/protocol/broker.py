@@ -24,7 +24,7 @@ from ..core.dead import DeadLetters
 from ..core.liveness import Liveness
 from ..core.pauses import Pauses, PauseStats, add_up
 from ..errors import ProtocolError
-from .codec import pack, unpack_map
+from .codec import pack
 from .dispatch import Dispatch
 from .intake import Ingest, Intake
 from .messages import (
@@ -52,6 +52,7 @@ from .messages import (
     Welcome,
     decode,
     encode,
+    unpack_map,
 )
 from .peers import Producer, Queue, Supervisor, Worker
 

@@ -15,9 +15,19 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias, get_type_hints
 
 from ..errors import InvalidName, ProtocolError
-from .codec import PLAIN, pack_plain, unpack_header
+from .codec import NO_MAPS, TEXT_KEYS, pack, unpack
 
 VERSION = 1
+
+HEADER_BYTES_MAX = 16 << 10
+"""Bytes in a message's first frame: numbers and names. The largest is a delivery of 64 batches,
+each with a task name of up to 128 bytes."""
+
+MAP_BYTES_MAX = 64 << 10
+"""Bytes in the maps that describe a peer (`Hello`, `Report`)."""
+
+MAP_DEPTH_MAX = 8
+"""How deep such a map may nest: it is packed again when somebody asks."""
 
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}\Z")
 
@@ -271,7 +281,7 @@ _new = tuple.__new__
 
 def encode(message: Message) -> bytes:
     """The header frame of a message."""
-    return pack_plain((VERSION, _KIND_OF[type(message)], *message), None, PLAIN)
+    return pack((VERSION, _KIND_OF[type(message)], *message))
 
 
 def decode(frame: bytes) -> Message:
@@ -297,6 +307,38 @@ def decode(frame: bytes) -> Message:
             raise ProtocolError(MALFORMED, f"{message_type.__name__}.{name} cannot be that")
     message: Message = _new(message_type, values)
     return message
+
+
+def unpack_map(
+    frame: bytes, *, nbytes_max: int = MAP_BYTES_MAX, depth_max: int = MAP_DEPTH_MAX
+) -> dict[str, Any]:
+    """The map in a frame that describes a peer. Raises `ProtocolError`."""
+    if len(frame) > nbytes_max:
+        raise ProtocolError(MALFORMED, f"the map is over {nbytes_max} bytes")
+    value = unpack(frame, keys=TEXT_KEYS)
+    if type(value) is not dict or not all(type(key) is str for key in value):
+        raise ProtocolError(MALFORMED, "not a map with text keys")
+    if not _is_flat(value, depth_max):
+        raise ProtocolError(MALFORMED, f"the map nests deeper than {depth_max}")
+    return value
+
+
+def _is_flat(value: object, depth: int) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return True
+    return depth > 0 and all(_is_flat(item, depth - 1) for item in value)
+
+
+def unpack_header(frame: bytes) -> list[Any]:
+    """The array in a message's first frame. Raises `ProtocolError`."""
+    if len(frame) > HEADER_BYTES_MAX:
+        raise ProtocolError(MALFORMED, f"the header is over {HEADER_BYTES_MAX} bytes")
+    header = unpack(frame, keys=NO_MAPS)
+    if type(header) is not list:
+        raise ProtocolError(MALFORMED, "the header is not an array")
+    return header
 
 
 def check_name(name: str, what: str) -> str:

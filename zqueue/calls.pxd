@@ -1,0 +1,27 @@
+# C types of calls.py, for the compiler.
+
+cimport cython
+from cpython.object cimport PyObject
+
+from .protocol.codec cimport Reader
+
+
+cdef extern from "Python.h":
+    PyObject** PySequence_Fast_ITEMS(object items)
+    Py_ssize_t PyList_GET_SIZE(object items)
+    object PyObject_Vectorcall(object function, PyObject** args, size_t count, PyObject* names)
+    object PyObject_CallOneArg(object function, object arg)
+
+
+@cython.final
+cdef class Calls:
+    cdef readonly Py_ssize_t total, position, given_up
+    cdef readonly object values
+    cdef readonly list failures
+    cdef Py_ssize_t _stop
+    cdef object _function, _lock
+    cdef bint _named
+    cdef Reader _reader
+
+    cdef bint _claim(self) except -1
+    cdef object _call(self, object body)

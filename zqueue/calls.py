@@ -1,0 +1,133 @@
+"""Calls: the tasks of one batch, while they run one after the other.
+
+Theory of operation. A task is *claimed* by counting `Calls.position` up, its body is unpacked,
+and its handler called; nothing else is done for it, so a no-op task costs little more than its
+call. Another thread may give up the tasks that nobody has claimed. Claiming and giving up are one
+step each, so the two never run and return the same task: compiled, because no other Python code
+can run in between; interpreted, because of a lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .errors import ProtocolError
+from .handlers import Handler, to_arguments
+from .protocol.codec import Reader
+from .results import Failure
+
+if TYPE_CHECKING:
+    from .core import _cython as cython
+else:
+    try:
+        import cython
+    except ImportError:
+        from .core import _cython as cython
+
+
+class Calls:
+    """The calls that a batch's bodies ask of a handler.
+
+    Raises `ProtocolError` if ``frame`` does not hold so many ``tasks``. With ``named``, a body
+    is the arguments of a call, otherwise it is the one argument; ``keep`` says whether anybody
+    wants the values.
+    """
+
+    def __init__(
+        self, handler: Handler, frame: bytes, tasks: int, *, named: bool, keep: bool
+    ) -> None:
+        self._reader = Reader(frame)
+        if self._reader.left != tasks:
+            raise ProtocolError("malformed", "the batch does not hold what it says")
+        self._function = handler.function
+        self._named = named
+        self._lock = threading.Lock()
+        self._stop = tasks
+        self.total = tasks
+        self.position = 0
+        """Tasks that have run, or begun to."""
+        self.given_up = 0
+        """Tasks at the end that were taken out and will not run here."""
+        self.values: list[Any] | None = [] if keep else None
+        self.failures: list[Failure] = []
+
+    def run(self, count: int) -> None:
+        """Run up to so many more tasks. An exception of one of them ends this call early."""
+        while count > 0 and self._claim():
+            count -= 1
+            value = self._call(self._reader.read())
+            if self.values is not None:
+                self.values.append(value)
+
+    def next_task(self) -> Callable[[], Any] | None:
+        """Claim one task, to be run by the caller with a clock at hand."""
+        if not self._claim():
+            return None
+        return lambda: self._call(self._reader.read())
+
+    def keep(self, value: Any) -> None:
+        """The task that `next_task` gave returned this."""
+        if self.values is not None:
+            self.values.append(value)
+
+    def fail(self, error: BaseException) -> None:
+        """The task that was claimed last raised."""
+        self.failures.append((self.position - 1, error))
+        if self.values is not None:
+            self.values.append(None)
+
+    def take_outcomes(self) -> tuple[list[Any] | None, list[Failure]]:
+        """The values and failures since the last time."""
+        values, failures = self.values, self.failures
+        self.values = None if values is None else []
+        self.failures = []
+        return values, failures
+
+    def give_up(self) -> int:
+        """Take all tasks that nobody has claimed out of the row. Returns how many."""
+        if cython.compiled:
+            taken = self._stop - self.position
+            self._stop -= taken
+        else:
+            with self._lock:
+                taken = self._stop - self.position
+                self._stop -= taken
+        self.given_up += taken
+        return taken
+
+    def _claim(self) -> bool:
+        if cython.compiled:
+            if self.position >= self._stop:
+                return False
+            self.position += 1
+            return True
+        with self._lock:
+            if self.position >= self._stop:
+                return False
+            self.position += 1
+            return True
+
+    def _call(self, body: Any) -> Any:
+        if not self._named:
+            return self._function(body)
+        if type(body) is list:
+            return _call_with(self._function, body)
+        args, kwargs = to_arguments(body)
+        return self._function(*args, **kwargs)
+
+
+if cython.compiled:
+
+    @cython.cfunc
+    @cython.inline
+    def _call_with(function, args):
+        return PyObject_Vectorcall(
+            function, PySequence_Fast_ITEMS(args), PyList_GET_SIZE(args), cython.NULL
+        )
+
+else:
+
+    def _call_with(function: Callable[..., Any], args: list[Any]) -> Any:
+        return function(*args)

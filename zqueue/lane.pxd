@@ -1,0 +1,18 @@
+# C types of lane.py, for the compiler.
+
+cimport cython
+
+from .protocol.codec cimport Packer
+
+
+@cython.final
+cdef class Lane:
+    cdef object _producer, _lock
+    cdef Packer _packer
+    cdef readonly object queue, task
+    cdef public object futures
+    cdef public bint idle, blocked
+    cdef public Py_ssize_t in_flight
+
+    cpdef add(self, object body, object timeout=*)
+    cpdef put(self, object body)
