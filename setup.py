@@ -9,9 +9,19 @@ import os
 from setuptools import Extension, setup
 
 COMPILED = [
+    "zqueue/core/batch.py",
+    "zqueue/core/confirm.py",
+    "zqueue/core/counters.py",
     "zqueue/core/histogram.py",
+    "zqueue/core/lease.py",
     "zqueue/core/memory_queue.py",
+    "zqueue/core/ready.py",
+    "zqueue/protocol/broker.py",
     "zqueue/protocol/codec.py",
+    "zqueue/protocol/dispatch.py",
+    "zqueue/protocol/intake.py",
+    "zqueue/protocol/messages.py",
+    "zqueue/protocol/peers.py",
     "zqueue/calls.py",
     "zqueue/lane.py",
 ]

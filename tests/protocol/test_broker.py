@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zqueue.protocol.broker import PRODUCER_AWAY_S, BrokerProtocol, Limits
-from zqueue.protocol.codec import pack, unpack_map
+from zqueue.protocol.codec import pack
 from zqueue.protocol.intake import Ingest
 from zqueue.protocol.messages import (
     KINDS,
@@ -33,6 +33,7 @@ from zqueue.protocol.messages import (
     Welcome,
     decode,
     encode,
+    unpack_map,
 )
 
 

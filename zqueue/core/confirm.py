@@ -102,6 +102,8 @@ def to_ranges(numbers: list[int]) -> list[int]:
     >>> to_ranges([3, 1, 2, 7])
     [1, 3, 7, 7]
     """
+    if len(numbers) == 1:
+        return [numbers[0], numbers[0]]
     ranges: list[int] = []
     for number in sorted(numbers):
         if ranges and number <= ranges[-1] + 1:

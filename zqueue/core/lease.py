@@ -14,24 +14,25 @@ was taken from it, or that another broker gave, is recognised as stale.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from typing import Any
 
 from .batch import Batch
 
-Holder = TypeVar("Holder")
 
-
-class Lease(Generic[Holder]):
+class Lease:
     """The tasks one worker holds by one delivery."""
 
     __slots__ = ("_open", "batches", "holder", "number", "tasks")
 
-    def __init__(self, number: int, holder: Holder, batches: list[Batch]) -> None:
+    def __init__(self, number: int, holder: Any, batches: list[Batch]) -> None:
         self.number = number
         self.holder = holder
         self.batches = batches
-        self.tasks = sum(batch.count for batch in batches)
-        self._open = [(1 << batch.count) - 1 for batch in batches]
+        self.tasks = 0
+        self._open: list[int] = []
+        for batch in batches:
+            self.tasks += batch.count
+            self._open.append((1 << batch.count) - 1)
 
     def __repr__(self) -> str:
         return f"<Lease {self.number}: {self.tasks} open in {len(self.batches)} batches>"
@@ -67,14 +68,14 @@ class Lease(Generic[Holder]):
             position += length
 
 
-class LeaseTable(Generic[Holder]):
+class LeaseTable:
     """All leases, by number."""
 
     __slots__ = ("_leases", "_next")
 
     def __init__(self, first_number: int = 1) -> None:
         self._next = first_number
-        self._leases: dict[int, Lease[Holder]] = {}
+        self._leases: dict[int, Lease] = {}
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -82,18 +83,18 @@ class LeaseTable(Generic[Holder]):
     def __repr__(self) -> str:
         return f"<LeaseTable {len(self)} leases>"
 
-    def open(self, holder: Holder, batches: list[Batch]) -> Lease[Holder]:
+    def open(self, holder: Any, batches: list[Batch]) -> Lease:
         """Make a lease on these batches."""
         lease = Lease(self._next, holder, batches)
         self._next += 1
         self._leases[lease.number] = lease
         return lease
 
-    def find(self, number: int, holder: Holder) -> Lease[Holder] | None:
+    def find(self, number: int, holder: Any) -> Lease | None:
         """The lease of that number if this holder has it; None if it is stale."""
         lease = self._leases.get(number)
         return lease if lease is not None and lease.holder is holder else None
 
-    def end(self, lease: Lease[Holder]) -> None:
+    def end(self, lease: Lease) -> None:
         """Forget a lease. What is open in it is the caller's to take back."""
         del self._leases[lease.number]

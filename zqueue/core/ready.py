@@ -86,9 +86,11 @@ class ReadyQueue:
         itself larger than the quarter is taken while the queue is not above its bound.
         """
         budget = self.budget
+        all_tasks = self.ready_tasks + self.leased_tasks + tasks
+        all_bytes = self.ready_bytes + self.leased_bytes + nbytes
         return (
-            self.tasks + tasks > self.tasks_max + max(self.tasks_max // 4, tasks)
-            or self.bytes + nbytes > self.bytes_max + max(self.bytes_max // 4, nbytes)
+            all_tasks > self.tasks_max + max(self.tasks_max // 4, tasks)
+            or all_bytes > self.bytes_max + max(self.bytes_max // 4, nbytes)
             or budget.bytes + nbytes > budget.bytes_max + max(budget.bytes_max // 4, nbytes)
         )
 
@@ -110,7 +112,7 @@ class ReadyQueue:
         return bool(self._returned) and self._returned[0].crashes > 0
 
     def take(
-        self, tasks_max: int, *, cut_min: int, bytes_max: int, batches_max: int
+        self, tasks_max: int, cut_min: int, bytes_max: int, batches_max: int
     ) -> list[Batch]:
         """Lease out up to so many tasks, in order, none of them suspect.
 

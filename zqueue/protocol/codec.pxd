@@ -66,3 +66,8 @@ cdef class Reader:
     cdef object _bodies
 
     cpdef object read(self)
+
+
+cpdef bytes pack(object value)
+cpdef Py_ssize_t array_length(bytes frame) except -1
+cpdef object index_bodies(bytes frame)

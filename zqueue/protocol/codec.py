@@ -81,7 +81,7 @@ def pack_body(body: object) -> bytes:
     return packed
 
 
-def unpack(packed: bytes, *, keys: int = ANY_KEYS) -> Any:
+def unpack(packed: bytes, keys: int = ANY_KEYS) -> Any:
     """The value of which these are the bytes.
 
     ``keys`` says what maps may have as keys. Text alone is safe from somebody who sends a great
@@ -615,7 +615,7 @@ if cython.compiled:
     @cython.cfunc
     def _map(reader: Reader, size: cython.Py_ssize_t, depth: cython.int) -> object:
         _check(reader, 2 * size)
-        if reader._keys == NO_MAPS:
+        if size and reader._keys == NO_MAPS:
             raise ProtocolError("malformed", "cannot be unpacked: a map has no place there")
         items: dict = {}
         code: cython.int

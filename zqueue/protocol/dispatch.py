@@ -66,7 +66,7 @@ class Dispatch:
         first_lease: int,
         crashes_max: int,
     ) -> None:
-        self.leases: LeaseTable[Worker] = LeaseTable(first_lease)
+        self.leases: LeaseTable = LeaseTable(first_lease)
         self._intake = intake
         self._counters = counters
         self._dead = dead
@@ -110,29 +110,25 @@ class Dispatch:
         ready, hungry = queue.ready, queue.hungry
         while ready.ready_tasks and hungry:
             suspect = ready.has_suspect()
-            worker = _next_hungry(hungry, idle=suspect)
+            worker = _next_hungry(hungry, suspect)
             if worker is None:
                 if suspect:
                     _reserve(queue)
                 return
             if suspect:
-                self._deliver(worker, queue, [ready.take_suspect()], alone=True)
+                self._deliver(worker, queue, [ready.take_suspect()], True)
                 freed = _release(queue)
                 if freed is not None:
                     self._hunger(freed)
                 continue
-            batches = ready.take(
-                _room(worker),
-                cut_min=max(1, worker.credit // 2),
-                bytes_max=DELIVERY_BYTES_MAX,
-                batches_max=DELIVERY_BATCHES_MAX,
-            )
+            cut_min = max(1, worker.credit // 2)
+            batches = ready.take(_room(worker), cut_min, DELIVERY_BYTES_MAX, DELIVERY_BATCHES_MAX)
             if batches:
-                self._deliver(worker, queue, batches, alone=False)
+                self._deliver(worker, queue, batches, False)
             else:
                 del hungry[worker]  # Until it has room for a useful piece.
 
-    def _deliver(self, worker: Worker, queue: Queue, batches: list[Batch], *, alone: bool) -> None:
+    def _deliver(self, worker: Worker, queue: Queue, batches: list[Batch], alone: bool) -> None:
         lease = self.leases.open(worker, batches)
         headers: list[list[object]] = []
         frames: list[bytes] = []
@@ -339,7 +335,7 @@ class Dispatch:
                 again.append(part)
         queue.ready.give_back(again)
 
-    def _end(self, worker: Worker, lease: Lease[Worker]) -> None:
+    def _end(self, worker: Worker, lease: Lease) -> None:
         self.leases.end(lease)
         del worker.leases[lease.number]
         if not worker.leases:
@@ -365,7 +361,7 @@ class Dispatch:
         return None
 
 
-def _next_hungry(hungry: dict[Worker, None], *, idle: bool) -> Worker | None:
+def _next_hungry(hungry: dict[Worker, None], idle: bool) -> Worker | None:
     """The worker whose turn it is, moved to the end of the row; an idle one, if so wanted."""
     for _ in range(len(hungry)):
         worker = next(iter(hungry))

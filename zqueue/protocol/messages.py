@@ -4,14 +4,13 @@ A message is one header frame and, for some kinds, further frames. The header is
 array ``[version, kind, field, …]``; fields come in the order of the classes below. A header
 longer than its kind needs is fine (a later version added fields); a shorter one is not.
 
-Every class names its fields with their types, and `_CHECKS` turns a type into the test its
-value must pass, so `decode` is one loop and nothing gets past it half-checked.
+Every class names its fields with their types, and `_FIELDS` says what a type admits, so `decode` is
+one loop and nothing gets past it half-checked.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias, get_type_hints
 
 from ..errors import InvalidName, ProtocolError
@@ -222,60 +221,64 @@ KINDS: dict[int, type[Any]] = {
 }  # fmt: skip
 
 
+INT, TEXT, ID, INTS, IDS, RUNS, BATCHES = range(7)
+
+_FIELDS = {
+    int: INT,
+    str: TEXT,
+    bytes: ID,
+    list[int]: INTS,
+    list[bytes]: IDS,
+    list[list[int]]: RUNS,
+    list[list[Any]]: BATCHES,
+}
+"""For each type of a field: what its values must be (`_fits`)."""
+
+
 def _is_int(value: Any) -> bool:
     return type(value) is int and not value >> 63  # Neither negative nor beyond 63 bits.
 
 
-def _is_id(value: Any) -> bool:
-    return 1 <= len(value) <= 32
+def _are_ints(values: Any, first: int) -> bool:
+    for i in range(first, len(values)):
+        if not _is_int(values[i]):
+            return False
+    return True
 
 
-def _is_ints(value: Any) -> bool:
-    return all(map(_is_int, value))
-
-
-def _is_ids(value: Any) -> bool:
-    return all(type(item) is bytes and _is_id(item) for item in value)
-
-
-def _is_runs(value: Any) -> bool:
-    return all(type(run) is list and len(run) == 4 and _is_ints(run) for run in value)
-
-
-def _is_batches(value: Any) -> bool:
-    return all(
-        type(b) is list and len(b) == 4 and type(b[0]) is str and _is_ints(b[1:]) for b in value
-    )
-
-
-_CHECKS: dict[Any, tuple[type[Any], Callable[[Any], bool] | None]] = {
-    int: (int, _is_int),
-    str: (str, None),
-    bytes: (bytes, _is_id),
-    list[int]: (list, _is_ints),
-    list[bytes]: (list, _is_ids),
-    list[list[int]]: (list, _is_runs),
-    list[list[Any]]: (list, _is_batches),
-}
-"""For each type of a field: what msgpack makes of it, and what else must hold."""
-
-
-class _Shape(NamedTuple):
-    """What a kind of message must look like."""
-
-    message: type[Any]
-    types: tuple[type[Any], ...]
-    checks: list[tuple[int, Callable[[Any], bool]]]
-
-
-def _shape(message: type[Any]) -> _Shape:
-    fields = [_CHECKS[hint] for hint in get_type_hints(message).values()]
-    checks = [(position, check) for position, (_, check) in enumerate(fields) if check]
-    return _Shape(message, tuple(type_ for type_, _ in fields), checks)
+def _fits(field: int, value: Any) -> bool:
+    """Whether a value may stand in such a field."""
+    if field == INT:
+        return _is_int(value)
+    if field == TEXT:
+        return type(value) is str
+    if field == ID:
+        return type(value) is bytes and 1 <= len(value) <= 32
+    if type(value) is not list:
+        return False
+    if field == INTS:
+        return _are_ints(value, 0)
+    for item in value:
+        if field == IDS:
+            if not _fits(ID, item):
+                return False
+        elif type(item) is not list or len(item) != 4:
+            return False
+        elif field == RUNS:
+            if not _are_ints(item, 0):
+                return False
+        elif type(item[0]) is not str or not _are_ints(item, 1):
+            return False
+    return True
 
 
 _KIND_OF = {message: kind for kind, message in KINDS.items()}
-_SHAPES = {kind: _shape(message) for kind, message in KINDS.items()}
+_SHAPES: dict[int, tuple[type[Any], tuple[int, ...]]] = {
+    kind: (message, tuple(_FIELDS[hint] for hint in get_type_hints(message).values()))
+    for kind, message in KINDS.items()
+}
+"""For each kind of a message: its class, and what its fields must hold."""
+
 _new = tuple.__new__
 
 
@@ -297,15 +300,14 @@ def decode(frame: bytes) -> Message:
     shape = _SHAPES.get(header[1])
     if shape is None:
         raise ProtocolError(MALFORMED, f"unknown kind {header[1]}")
-    message_type, types, checks = shape
-    values = header[2 : 2 + len(types)]
-    if tuple(map(type, values)) != types:
+    message_type, fields = shape
+    if len(header) < 2 + len(fields):
         raise ProtocolError(MALFORMED, f"{message_type.__name__} has fields of other types")
-    for position, check in checks:
-        if not check(values[position]):
-            name = message_type._fields[position]
+    for i in range(len(fields)):
+        if not _fits(fields[i], header[2 + i]):
+            name = message_type._fields[i]
             raise ProtocolError(MALFORMED, f"{message_type.__name__}.{name} cannot be that")
-    message: Message = _new(message_type, values)
+    message: Message = _new(message_type, header[2 : 2 + len(fields)])
     return message
 
 

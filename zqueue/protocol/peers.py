@@ -107,7 +107,7 @@ class Worker:
         self.supervisor = supervisor if isinstance(supervisor, bytes) else b""
         self.credit = 0
         self.in_flight = 0
-        self.leases: dict[int, Lease[Worker]] = {}
+        self.leases: dict[int, Lease] = {}
         self.alone = False
         """It runs a suspect, and gets nothing else until that is settled."""
         self.reserved: Queue | None = None

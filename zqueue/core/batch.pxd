@@ -1,0 +1,25 @@
+# C types of batch.py, for the compiler.
+
+cimport cython
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(1024)
+cdef class Frame:
+    cdef public object queue, task, body, origin, offsets, damage
+    cdef public Py_ssize_t count
+    cdef public long long sequence
+    cdef public bint reply
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(1024)
+cdef class Batch:
+    cdef public Frame frame
+    cdef public Py_ssize_t first, count, nbytes
+    cdef public long attempt, crashes
+
+    cpdef Batch part(self, Py_ssize_t start, Py_ssize_t count)
+    cpdef object body(self, object index, object array_header)

@@ -1,0 +1,24 @@
+# C types of broker.py, for the compiler.
+
+cimport cython
+
+from ..core.counters cimport Counters
+from .dispatch cimport Dispatch
+from .intake cimport Intake
+from .messages cimport decode, encode
+
+
+@cython.final
+cdef class BrokerProtocol:
+    cdef public object id, limits, about, pauses, dead
+    cdef public Counters counters
+    cdef public Intake intake
+    cdef public Dispatch dispatch
+    cdef readonly list _out
+    cdef readonly dict _peers, _producers, _former, _workers, _tasks, _says
+    cdef readonly object _liveness, _away, _departed_gc
+    cdef bint _ending
+
+    cpdef receive(self, peer, list frames, double now)
+    cpdef list to_send(self)
+    cdef _receive(self, peer, message, list frames, double now)

@@ -1,0 +1,19 @@
+# C types of messages.py, for the compiler.
+
+cimport cython
+
+from .codec cimport pack
+
+
+cdef bint _is_int(value)
+
+cdef bint _are_ints(list values, Py_ssize_t first)
+
+cdef bint _fits(long field, value)
+
+cpdef bytes encode(message)
+
+@cython.locals(header=list, fields=tuple, i=Py_ssize_t)
+cpdef decode(bytes frame)
+
+cpdef list unpack_header(bytes frame)

@@ -1,0 +1,35 @@
+# C types of peers.py, for the compiler.
+
+cimport cython
+
+from ..core.confirm cimport Taken
+from ..core.ready cimport ReadyQueue
+
+
+@cython.final
+cdef class Queue:
+    cdef public ReadyQueue ready
+    cdef public bint egress
+    cdef public Py_ssize_t workers
+    cdef public dict hungry
+    cdef public object withheld, reserved
+
+
+@cython.final
+cdef class Producer:
+    cdef public object id, peer, held
+    cdef public Taken taken
+    cdef public bint is_new
+    cdef public dict refused, open
+    cdef public list to_confirm
+    cdef public set withheld
+    cdef public Py_ssize_t held_bytes
+
+
+@cython.final
+cdef class Worker:
+    cdef public object id, peer, supervisor, reserved
+    cdef public dict about, leases, report
+    cdef public list queues
+    cdef public Py_ssize_t credit, in_flight
+    cdef public bint alone
