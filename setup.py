@@ -5,6 +5,7 @@ by the interpreter like all others.
 """
 
 import os
+import sysconfig
 
 from setuptools import Extension, setup
 
@@ -38,6 +39,8 @@ def extensions() -> list[Extension]:
     """What to build. Whatever cannot be built is left out."""
     if os.environ.get("ZQUEUE_INTERPRETED"):
         return []
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return []  # They rely on the interpreter's lock, and say so where they do.
     from Cython.Build import cythonize
 
     modules = [

@@ -27,6 +27,7 @@ from typing import Any
 import zmq
 
 from .config import Address, BrokerConfig, check_bind
+from .core.batch import reuse
 from .errors import ConfigError
 from .net.collector import tame_collector, watch_collector
 from .net.device import Egress, Ingress
@@ -34,7 +35,7 @@ from .net.signals import Signals
 from .net.sockets import bind, hold_ipc_path, make_socket, receive, send
 from .net.waiting import Waiter
 from .protocol.broker import BrokerProtocol, Limits
-from .protocol.codec import FRAME_BYTES_MAX
+from .protocol.codec import COMPILED, FRAME_BYTES_MAX
 from .protocol.intake import Ingest
 from .version import __version__
 
@@ -276,12 +277,14 @@ class Broker:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return {
             "version": __version__,
+            "compiled": COMPILED,
             "pid": os.getpid(),
             "host": stdlib_socket.gethostname(),
             "url": self.url,
             "uptime_s": round(monotonic() - self._started, 3),
             "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
             "rss_bytes": _rss_bytes(),
+            "batches_made": reuse(),
         }
 
 

@@ -14,7 +14,7 @@ from collections import deque
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-from .protocol.codec import UNDIVIDED, Packer, array_length
+from .protocol.codec import COMPILED, Packer, array_length
 
 BATCH_TASKS = 2048
 """Tasks in a full batch. Four times 512 takes the broker's share of a small task from 350 to
@@ -59,7 +59,7 @@ class Lane:
 
     def put(self, body: object) -> None:
         """Pack a body, and leave it to the caller to ask for room and service."""
-        if UNDIVIDED:
+        if COMPILED:
             self._packer.add(body)
         else:
             with self._lock:
@@ -80,7 +80,7 @@ class Lane:
 
         Needs the producer's lock; without any body, gives ``(b"", 0)``.
         """
-        if UNDIVIDED:
+        if COMPILED:
             frame = self._packer.take()
         else:
             with self._lock:

@@ -29,8 +29,9 @@ def describe_info(state: dict[str, Any], url: str) -> str:
     """The answer to ``info``, for people."""
     draining = "  DRAINING" if state["draining"] else ""
     memory = state["rss_bytes"] / 1e6
+    how = "compiled" if state["compiled"] else "interpreted: no compiler was there to install it"
     head = (
-        f"broker {state['url']}  zqueue {state['version']}  pid {state['pid']}"
+        f"broker {state['url']}  zqueue {state['version']} ({how})  pid {state['pid']}"
         f"  up {state['uptime_s']:,.0f} s  memory {memory:,.0f} MB{draining}\n"
         f"holds {state['bytes']:,} of {state['bytes_max']:,} bytes"
         f"  producers {state['producers']:,}"

@@ -2,6 +2,8 @@
 
 cimport cython
 
+cdef Py_ssize_t _spare, _reused, _made
+
 
 @cython.final
 @cython.no_gc

@@ -9,7 +9,7 @@ everything where this module is interpreted.
 
 Theory of operation. Nothing here takes a lock. While compiled code handles plain values it calls
 nothing that could run other Python code, so, with the interpreter's own lock held, no other thread
-comes in between (`UNDIVIDED`). The reference may run anything, so what it packs is made first and
+comes in between (`COMPILED`). The reference may run anything, so what it packs is made first and
 appended afterwards, in one step. Where this module is interpreted, those who share a `Packer`
 hold a lock of their own.
 """
@@ -34,8 +34,9 @@ else:
     except ImportError:
         from ..core import _cython as cython
 
-UNDIVIDED: bool = cython.compiled
-"""Whether `Packer.add` and `Packer.take` are one step each, as far as other threads can see."""
+COMPILED: bool = cython.compiled
+"""Whether this is compiled. Then `Packer.add` and `Packer.take` are one step each, as far as other
+threads can see."""
 
 BATCH_TASKS_MAX = 4096
 """Tasks in one batch. Past ~512 the cost of a message no longer shows in the cost of a task;
