@@ -16,6 +16,7 @@ COMPILED = [
     "zqueue/core/histogram.py",
     "zqueue/core/lease.py",
     "zqueue/core/memory_queue.py",
+    "zqueue/core/meter.py",
     "zqueue/core/ready.py",
     "zqueue/protocol/broker.py",
     "zqueue/protocol/codec.py",
@@ -47,7 +48,7 @@ def extensions() -> list[Extension]:
         Extension(
             path.removesuffix(".py").replace("/", "."),
             [path],
-            extra_compile_args=["-O3", "-g0"],
+            extra_compile_args=["-O2", "-g0"],
             optional=True,
         )
         for path in COMPILED

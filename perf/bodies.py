@@ -1,4 +1,5 @@
-"""The task that every benchmark sends."""
+"""The task that every benchmark sends: the same as `zqueue.bench.bodies`, by itself, for peers in
+environments where there is no zqueue."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
 
 Rates are tasks/s until the last task is done. The same machine's speed moves by half within
 minutes, so only the ratios within one run mean something: each is taken between neighbours in
-time, and its median and range over the runs are given.
+time, and its median and range over the runs are given. `zqueue bench pool` measures more.
 """
 
 from __future__ import annotations
@@ -13,27 +13,22 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import ours
-import raw
-
 import zqueue
+from zqueue.bench import floor, ours
+from zqueue.bench.measure import Figure, percentile, ratio
+from zqueue.bench.pacing import Latencies
+
+EVERY_S = 0.005
+"""Between two tasks, where latency is measured."""
 
 
-def median(values: list[float]) -> float:
-    """The middle one."""
-    return statistics.median(values)
-
-
-def percentile(values: list[int], p: int) -> float:
-    """In milliseconds, from nanoseconds."""
-    return statistics.quantiles(values, n=100, method="inclusive")[p - 1] / 1e6
+def percentile_ms(latencies: Latencies, p: int) -> float:
+    """In milliseconds, from the call to the start of the work."""
+    return percentile(sorted(latencies.from_call), p) / 1e6
 
 
 def measure(runs: int, tasks: int, paced: int) -> dict[str, list[float]]:
@@ -46,21 +41,21 @@ def measure(runs: int, tasks: int, paced: int) -> dict[str, list[float]]:
 
     for run in range(runs):
         print(f"run {run + 1} of {runs}", file=sys.stderr)
-        with raw.running() as floor:
-            note("raw one a frame, tasks/s", floor.one_by_one(tasks // 4))
-            note("raw 512 a frame, tasks/s", floor.many(tasks))
-            latencies = floor.latency(paced, 0.005)
-            note("raw latency p50, ms", percentile(latencies, 50))
-            note("raw latency p99, ms", percentile(latencies, 99))
+        with floor.running() as raw:
+            note("raw one a frame, tasks/s", raw.one_by_one(tasks // 4)["rate"])
+            note("raw 512 a frame, tasks/s", raw.many(tasks)["rate"])
+            latencies = raw.latency(paced, EVERY_S)
+            note("raw latency p50, ms", percentile_ms(latencies, 50))
+            note("raw latency p99, ms", percentile_ms(latencies, 99))
         for processes in (1, 2):
             workers = f"{processes} worker{'s' if processes > 1 else ''}"
             with ours.running(processes) as us:
-                note(f"send, {workers}, tasks/s", us.send(tasks))
-                note(f"send_many, {workers}, tasks/s", us.send_many(tasks))
+                note(f"send, {workers}, tasks/s", us.send(tasks)["rate"])
+                note(f"send_many, {workers}, tasks/s", us.send_many(tasks)["rate"])
                 if processes == 1:
-                    latencies = us.latency(paced, 0.005)
-                    note("zqueue latency p50, ms", percentile(latencies, 50))
-                    note("zqueue latency p99, ms", percentile(latencies, 99))
+                    latencies = us.latency(paced, EVERY_S)
+                    note("zqueue latency p50, ms", percentile_ms(latencies, 50))
+                    note("zqueue latency p99, ms", percentile_ms(latencies, 99))
     return figures
 
 
@@ -75,28 +70,30 @@ RATIOS = [
 ]  # fmt: skip
 
 
-def report(figures: dict[str, list[float]]) -> str:
+def row(name: str, figure: Figure, form: str) -> str:
+    """A figure's line of a table, without its end."""
+    values = (figure.median, figure.lowest, figure.highest)
+    return f"| {name} | {' | '.join(format(value, form) for value in values)} |"
+
+
+def report(measured: dict[str, list[float]]) -> str:
     """Medians and ranges, and the ratios run by run."""
+    figures = {name: Figure(tuple(values)) for name, values in measured.items()}
     lines = [
         f"zqueue {zqueue.__version__}, Python {platform.python_version()}, {platform.machine()}",
         "",
         "| figure | median | lowest | highest |",
         "| --- | ---: | ---: | ---: |",
-    ]
-    for name, values in figures.items():
-        form = ",.0f" if "tasks/s" in name else ".3f"
-        cells = " | ".join(format(f(values), form) for f in (median, min, max))
-        lines.append(f"| {name} | {cells} |")
-    lines += [
+        *(row(name, f, ",.0f" if "tasks/s" in name else ".3f") for name, f in figures.items()),
         "",
         "| ratio | median | lowest | highest | wanted |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for name, ours_, theirs, wanted in RATIOS:
-        ratios = [a / b for a, b in zip(figures[ours_], figures[theirs], strict=True)]
-        cells = " | ".join(format(f(ratios), ".2f") for f in (median, min, max))
         sign = "<=" if "latency" in name else ">="
-        lines.append(f"| {name} | {cells} | {sign} {wanted} |")
+        lines.append(
+            f"{row(name, ratio(figures[ours_], figures[theirs]), '.2f')} {sign} {wanted} |"
+        )
     return "\n".join(lines)
 
 

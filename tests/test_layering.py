@@ -16,7 +16,7 @@ IMPURE = frozenset({"zmq", "socket", "threading", "asyncio", "time", "os", "rand
 
 HELPERS = {"handlers", "lane", "results", "replies", "running"}
 ASSEMBLIES = {"broker", "producer", "worker", "supervisor", "app"}
-SHELL = {"demo", "pipe", "report"}
+SHELL = {"bench", "demo", "pipe", "report"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -28,7 +28,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "handlers": {"errors", "protocol"},
     "results": {"errors", "protocol"},
     "replies": {"errors", "protocol", "results"},
-    "lane": {"protocol"},
+    "lane": {"core", "protocol"},
+    "calls": {"core", "errors", "handlers", "protocol", "results"},
     "running": {"errors", "protocol", "handlers", "results"},
     "ask": {"config", "errors", "net", "protocol"},
     "broker": {"config", "core", "errors", "net", "protocol", "version"},
@@ -37,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loading": {"app", "errors"},
     "worker": {
         "app",
+        "calls",
         "config",
         "core",
         "errors",
@@ -48,8 +50,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "supervisor": {"config", "core", "errors", "net", "protocol", "version", "worker", *HELPERS},
     "report": {"errors", "protocol"},
-    "pipe": {"ask", "errors", "producer"},
+    "pipe": {"ask", "core", "errors", "producer"},
     "demo": {"app", "ask", "core", "errors", "net", "producer"},
+    "bench": {"app", "ask", "bench", "core", "errors", "net", "producer", "protocol", "version"},
     "cli": {
         "ask",
         "broker",
@@ -73,9 +76,11 @@ THIRD_PARTY: dict[str, set[str]] = {
     "supervisor": {"zmq"},
     "cli": {"click"},
     "pipe": {"click"},
+    "bench": {"click", "msgpack", "zmq"},
     "demo": {"click"},
 }
-"""Beside the standard library. In `protocol`, only the codec knows msgpack."""
+"""Beside the standard library. In `protocol`, only the codec knows msgpack; Cython is known to what
+it compiles."""
 
 FORBIDDEN_CALLS = {"eval", "exec", "__import__"}
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "yaml"}
@@ -85,6 +90,7 @@ NO_MIRROR = {
     "__main__": "one line",
     "version": "one number",
     "core/__init__": "a docstring",
+    "core/_cython": "does nothing: it stands in for Cython in all tests that run interpreted",
     "protocol/__init__": "a docstring",
     "net/__init__": "a docstring",
     "net/collector": "needs a real process: tests/system",
@@ -96,6 +102,22 @@ NO_MIRROR = {
     "net/sockets": "needs sockets: tests/system",
     "app": "needs a broker: tests/system",
     "ask": "needs a broker: tests/system",
+    "bench/__init__": "a docstring",
+    "bench/bare": "needs a broker: tests/bench/test_components",
+    "bench/floor": "needs real processes: tests/bench/test_components",
+    "bench/handlers": "runs in a worker: tests/bench/test_components",
+    "bench/ours": "needs real processes: tests/bench/test_components",
+    "bench/scale": "numbers only",
+    "bench/watch": "needs real processes: tests/bench/test_command",
+    "bench/watched": "runs in a worker: tests/bench/test_command",
+    "bench/components/__init__": "names only: tests/bench/test_components",
+    "bench/components/broker": "run by tests/bench/test_components",
+    "bench/components/codec": "run by tests/bench/test_components",
+    "bench/components/gc": "run by tests/bench/test_components",
+    "bench/components/machine": "run by tests/bench/test_components",
+    "bench/components/memory": "run by tests/bench/test_components",
+    "bench/components/pool": "run by tests/bench/test_components",
+    "bench/components/queue": "run by tests/bench/test_components",
     "broker": "needs sockets: tests/system",
     "cli": "needs real processes: tests/system",
     "demo": "needs real processes: tests/system",
@@ -115,6 +137,17 @@ def name_of(path: Path) -> str:
 
 def part_of(name: str) -> str:
     return name.split("/")[0]
+
+
+def compiled() -> set[str]:
+    """The files that ``setup.py`` has compiled."""
+    for node in ast.walk(ast.parse((ROOT / "setup.py").read_text())):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "COMPILED":
+            return {name_of(ROOT / path) for path in ast.literal_eval(node.value)}
+    raise AssertionError("setup.py does not say what it compiles")
+
+
+COMPILED = compiled()
 
 
 def imports_of(path: Path) -> tuple[set[str], set[str]]:
@@ -149,7 +182,9 @@ def test_imports_only_what_lies_below(path: Path) -> None:
     assert ours <= MAY_IMPORT[part_of(name)] | ({"core"} if name == "core/__init__" else set())
     third_party = THIRD_PARTY.get(part_of(name), set())
     if name == "protocol/codec":
-        third_party = {"msgpack", "ormsgpack"}
+        third_party = {"msgpack"}
+    if name in COMPILED:
+        third_party = third_party | {"cython"}
     assert others - sys.stdlib_module_names <= third_party
 
 
@@ -198,7 +233,7 @@ def test_the_shell_is_on_top() -> None:
     importers = {part for part, below in MAY_IMPORT.items() if "cli" in below}
     assert importers == {"__main__"}
     for piece in SHELL:
-        assert {part for part, below in MAY_IMPORT.items() if piece in below} == {"cli"}
+        assert {part for part, below in MAY_IMPORT.items() if piece in below} - {piece} == {"cli"}
 
 
 def test_the_table_is_about_what_is_there() -> None:
@@ -212,6 +247,12 @@ def test_has_a_mirror(path: Path) -> None:
     name = name_of(path)
     mirror = ROOT / "tests" / Path(name).parent / f"test_{Path(name).name}.py"
     assert mirror.exists() or name in NO_MIRROR, f"no {mirror.relative_to(ROOT)}"
+
+
+def test_what_is_compiled_is_there() -> None:
+    """And C types are only given to what is compiled."""
+    assert set(map(name_of, FILES)) >= COMPILED
+    assert set(map(name_of, PACKAGE.rglob("*.pxd"))) <= COMPILED
 
 
 def test_exemptions_are_still_needed() -> None:

@@ -420,6 +420,43 @@ def demo(path: str | None, processes: int, kill: bool, as_json: bool) -> None:
     sys.exit(run_demo(path, processes=processes, kill=kill, as_json=as_json))
 
 
+@cli.command(epilog=EXIT_CODES)
+@click.argument("components", nargs=-1, metavar="[COMPONENT]...")
+@click.option("--list", "listed", is_flag=True, help="Show the components and stop.")
+@click.option("--quick", is_flag=True, show_envvar=True,
+              help="About a minute, to see that all is well; figures are rougher.")  # fmt: skip
+@click.option("--runs", type=click.IntRange(1), show_envvar=True,
+              help="How often everything is measured.  [default: 5, quick 3]")  # fmt: skip
+@click.option("--out", metavar="DIR", show_envvar=True,
+              help="Where result and report go.  [default: zqueue-bench-DATE-TIME]")  # fmt: skip
+@click.option("--profile", type=click.Choice(["cpu", "memory", "trace"]), multiple=True,
+              show_envvar=True,
+              help="Also profile each component. May be repeated. Needs the extra "
+                   "'bench'.")  # fmt: skip
+@json_option
+def bench(
+    components: tuple[str, ...], listed: bool, quick: bool, runs: int | None, out: str | None,
+    profile: tuple[str, ...], as_json: bool,
+) -> None:  # fmt: skip
+    """Measure this installation on this machine, and write a report.
+
+    Starts brokers and workers of its own, measures each COMPONENT (by default all) beside what
+    it competes with, and leaves a result (JSON) and a report with plots in a folder. Use an idle
+    machine. All takes less than ten minutes.
+
+    \b
+    zqueue bench --quick
+    zqueue bench queue codec --runs 9
+    zqueue bench pool --profile cpu
+    """
+    from .bench.command import Options, catalogue, run_bench
+
+    if listed:
+        click.echo(catalogue())
+        return
+    sys.exit(run_bench(Options(components, quick, runs, out, profile, as_json)))
+
+
 def main() -> None:
     """The entry point of the command."""
     cli(prog_name="zqueue")

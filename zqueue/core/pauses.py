@@ -1,56 +1,195 @@
-"""Pauses: how long the garbage collector stopped a process."""
+"""Pauses: how long the garbage collector stopped a process, and how often.
+
+Theory of operation. A pause has two ends and a generation. Its length is its own: if one ran
+inside another, their lengths would still add up to the time that was lost. A pause that begins
+and never ends (an exception came in between) is forgotten when its generation begins again, and
+an end without a beginning does not count. The interval of a pause is the time from the beginning
+of the one before to its own.
+
+A process reports what it counted since it started. That is always about as long, and `add_up`
+makes the reports of several processes one.
+"""
 
 from __future__ import annotations
 
-from typing import TypedDict
+from math import inf
+from typing import NotRequired, TypedDict
+
+from .histogram import Histogram
+
+GENERATIONS = 3
+
+WIRE_NUMBERS_MAX = 160
+"""Numbers in a histogram that is reported. The pauses of one process fill some 40 buckets; if they
+fill so many that this is not enough, they are reported less finely."""
+
+FIGURE_MAX = 1e15
+"""What a process says of itself is not believed beyond this: sums must stay within 64 bits."""
 
 
 class PauseStats(TypedDict):
-    """Pauses of one process, or of several added up. Milliseconds."""
+    """Pauses of one process, or of several added up. Milliseconds.
+
+    The first three are always there, the others if they were reported.
+    """
 
     count: int
     total: float
     max: float
+    generations: NotRequired[list[list[float]]]
+    """``[count, total, max]`` of each, the youngest first."""
+    lengths: NotRequired[list[int]]
+    """A histogram, as `Histogram.to_wire` gives it."""
+    intervals: NotRequired[list[int]]
+    """Another: its sum by its count is the mean interval within a process."""
+    interval_min: NotRequired[float]
 
 
 class Pauses:
     """Counts pauses. Fed with the two ends of each; the clock is the caller's."""
 
-    __slots__ = ("_began", "count", "max_s", "total_s")
+    __slots__ = ("_began", "_last", "counts", "interval_min_s", "intervals", "lengths", "maxima_s",
+                 "totals_s")  # fmt: skip
 
     def __init__(self) -> None:
-        self.count = 0
-        self.total_s = 0.0
-        self.max_s = 0.0
-        self._began: float | None = None
+        self.counts = [0] * GENERATIONS
+        self.totals_s = [0.0] * GENERATIONS
+        self.maxima_s = [0.0] * GENERATIONS
+        self.lengths = Histogram()
+        self.intervals = Histogram()
+        self.interval_min_s = inf
+        self._began: list[tuple[float, float, float] | None] = [None] * GENERATIONS
+        self._last = -inf
 
-    def begin(self, now: float) -> None:
-        """A pause begins."""
-        self._began = now
+    @property
+    def count(self) -> int:
+        """Pauses so far."""
+        return sum(self.counts)
 
-    def end(self, now: float) -> None:
+    @property
+    def total_s(self) -> float:
+        """All of them together, seconds."""
+        return sum(self.totals_s)
+
+    @property
+    def max_s(self) -> float:
+        """The longest, seconds."""
+        return max(self.maxima_s)
+
+    def begin(self, generation: int, now: float) -> None:
+        """The collection of a generation, 0 to 2, begins."""
+        self._began[generation] = (now, now - self._last, self.total_s)
+        self._last = now
+
+    def end(self, generation: int, now: float) -> None:
         """It ends. Without a begin (we came in the middle) it does not count."""
-        if self._began is None:
+        begun = self._began[generation]
+        if begun is None:
             return
-        pause_s = now - self._began
-        self._began = None
-        self.count += 1
-        self.total_s += pause_s
-        self.max_s = max(self.max_s, pause_s)
+        self._began[generation] = None
+        began, interval_s, total_s = begun
+        pause_s = max(0.0, now - began - (self.total_s - total_s))  # Less what ran inside it.
+        self.counts[generation] += 1
+        self.totals_s[generation] += pause_s
+        self.maxima_s[generation] = max(self.maxima_s[generation], pause_s)
+        self.lengths.record(pause_s)
+        if interval_s < inf:
+            self.intervals.record(interval_s)
+            self.interval_min_s = min(self.interval_min_s, interval_s)
 
     def stats(self) -> PauseStats:
         """As numbers to report."""
-        return {
+        of_each = zip(self.counts, self.totals_s, self.maxima_s, strict=True)
+        stats: PauseStats = {
             "count": self.count,
-            "total": round(self.total_s * 1000, 3),
-            "max": round(self.max_s * 1000, 3),
+            "total": _ms(self.total_s),
+            "max": _ms(self.max_s),
+            "generations": [[count, _ms(total), _ms(longest)] for count, total, longest in of_each],
+            "lengths": self.lengths.to_wire(WIRE_NUMBERS_MAX),
+            "intervals": self.intervals.to_wire(WIRE_NUMBERS_MAX),
         }
+        if self.interval_min_s < inf:
+            stats["interval_min"] = _ms(self.interval_min_s)
+        return stats
 
 
 def add_up(parts: list[PauseStats]) -> PauseStats:
     """The pauses of several processes as one."""
-    return {
+    total: PauseStats = {
         "count": sum(part["count"] for part in parts),
         "total": round(sum(part["total"] for part in parts), 3),
         "max": max((part["max"] for part in parts), default=0.0),
     }
+    if generations := [part["generations"] for part in parts if "generations" in part]:
+        total["generations"] = [_triple(list(same)) for same in zip(*generations, strict=True)]
+    if lengths := [part["lengths"] for part in parts if "lengths" in part]:
+        total["lengths"] = _merged(lengths)
+    if intervals := [part["intervals"] for part in parts if "intervals" in part]:
+        total["intervals"] = _merged(intervals)
+    if minima := [part["interval_min"] for part in parts if "interval_min" in part]:
+        total["interval_min"] = min(minima)
+    return total
+
+
+def from_report(report: object) -> PauseStats | None:
+    """What a process said of its pauses, so far as it can be believed; None if it said nothing."""
+    if not isinstance(report, dict):
+        return None
+    stats: PauseStats = {
+        "count": int(_figure(report.get("count"))),
+        "total": _figure(report.get("total")),
+        "max": _figure(report.get("max")),
+    }
+    if _is_triples(report.get("generations")):
+        stats["generations"] = [
+            [int(_figure(count)), _figure(total), _figure(longest)]
+            for count, total, longest in report["generations"]
+        ]
+    if _is_histogram(report.get("lengths")):
+        stats["lengths"] = report["lengths"]
+    if _is_histogram(report.get("intervals")):
+        stats["intervals"] = report["intervals"]
+    if "interval_min" in report:
+        stats["interval_min"] = _figure(report["interval_min"])
+    return stats
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
+
+
+def _figure(value: object) -> float:
+    if isinstance(value, int | float) and 0 <= value < FIGURE_MAX:
+        return float(value)
+    return 0.0
+
+
+def _triple(triples: list[list[float]]) -> list[float]:
+    counts, totals, maxima = zip(*triples, strict=True)
+    return [sum(counts), round(sum(totals), 3), max(maxima)]
+
+
+def _is_triples(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == GENERATIONS
+        and all(isinstance(triple, list) and len(triple) == 3 for triple in value)
+    )
+
+
+def _is_histogram(wire: object) -> bool:
+    try:
+        Histogram.from_wire(wire)
+    except ValueError:
+        return False
+    return True
+
+
+def _merged(wires: list[list[int]]) -> list[int]:
+    merged = Histogram()
+    for wire in wires:
+        try:
+            merged.add(Histogram.from_wire(wire))
+        except ValueError:
+            pass  # Somebody counts more than there can be: the others are told.
+    return merged.to_wire(WIRE_NUMBERS_MAX)

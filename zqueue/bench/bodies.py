@@ -1,0 +1,18 @@
+"""What every benchmark sends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+BATCH = 512
+"""Tasks in a frame where somebody packs by hand."""
+
+
+def body(i: int) -> dict[str, Any]:
+    """32 bytes packed: a small event."""
+    return {"id": i, "x": 1.5, "name": "abcdefgh"}
+
+
+def payload(nbytes: int) -> bytes:
+    """A body that is nothing but bytes."""
+    return b"x" * nbytes
