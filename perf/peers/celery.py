@@ -1,0 +1,84 @@
+"""Celery with Redis: prefork, late acks."""
+
+from __future__ import annotations
+
+import celery
+from bodies import body
+
+from peers import driver
+
+app = celery.Celery("peers", broker=driver.redis_url(), backend=driver.redis_url())
+app.conf.update(
+    task_acks_late=True,
+    # Its guide's advice for many short tasks; the default is 4.
+    worker_prefetch_multiplier=64,
+    task_ignore_result=True,
+    broker_connection_retry_on_startup=True,
+)
+
+
+@app.task
+def hello() -> None:
+    """Shows its worker."""
+    driver.hello()
+
+
+@app.task
+def noop(body: object) -> None:
+    """W1."""
+    driver.executed()
+
+
+@app.task
+def probe(due_ns: int) -> None:
+    """W2."""
+    driver.note_latency(due_ns)
+
+
+@app.task(ignore_result=False)
+def count(text: str) -> int:
+    """W3."""
+    return driver.words(text)
+
+
+class Driver(driver.Driver):
+    """Celery's side of the comparison."""
+
+    def start(self) -> str:
+        """Redis, one worker with its processes."""
+        redis = self.start_redis()
+        self.processes.start_python(
+            "-m", "celery", "-A", "peers.celery:app", "worker", "-P", "prefork", "-c", self.workers,
+            "--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "error",
+        )  # fmt: skip
+        self._redis = app.connection_for_write().default_channel.client
+        self.wait_for_workers()
+        return f"Celery {celery.__version__}, {redis}"
+
+    def hello(self) -> None:
+        """One task."""
+        hello.delay()
+
+    def throughput(self, tasks: int) -> None:
+        """Until all were executed and none is left unacknowledged."""
+        wanted = self.executed() + tasks
+        for i in range(tasks):
+            noop.delay(body(i))
+        self.wait_until(
+            lambda: self.executed() >= wanted and not self._redis.exists("celery", "unacked"),
+            "the last acknowledgement",
+        )
+
+    def probe(self, due_ns: int) -> None:
+        """One task."""
+        probe.delay(due_ns)
+
+    def count(self, chunks: list[str]) -> int:
+        """Results one after the other. `join_native`, which is meant for many, is no faster
+        and waits half a second for the last.
+        """
+        return sum(result.get() for result in [count.delay(chunk) for chunk in chunks])
+
+    def close(self) -> None:
+        """Its connections."""
+        app.close()
