@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zqueue.lane import BATCH_BYTES, BATCH_TASKS, BIG_BODY, Lane
-from zqueue.protocol.codec import pack, unpack_bodies
+from zqueue.errors import BodyError, BodyTooLarge, BrokerLost
+from zqueue.lane import BATCH_BYTES, BATCH_TASKS, Lane
+from zqueue.protocol.codec import FRAME_BYTES_MAX, array_length, pack, unpack_bodies
+
+LONG_S = 20.0
 
 
 class Producer:
@@ -16,10 +25,14 @@ class Producer:
     def __init__(self) -> None:
         self.asked: list[float | None] = []
         self.served = 0
+        self.cut: list[bytes] = []
+        self.cuts = False
 
     def make_room(self, lane: Lane, timeout: float | None) -> None:
         self.asked.append(timeout)
-        lane.limit = BATCH_TASKS
+        lane.blocked = False
+        if self.cuts:
+            self.cut.append(lane.cut()[0])
 
     def service(self, lane: Lane | None = None) -> None:
         assert lane is not None
@@ -34,8 +47,11 @@ def producer() -> Producer:
 @pytest.fixture
 def lane(producer: Producer) -> Lane:
     """A busy lane, with room."""
-    lane = Lane(producer, "q", "t")
-    lane.limit = BATCH_TASKS
+    return busy(Lane(producer, "q", "t"))
+
+
+def busy(lane: Lane) -> Lane:
+    lane.blocked = False
     lane.idle = False
     return lane
 
@@ -49,111 +65,234 @@ def body_of(nbytes: int) -> bytes:
     raise AssertionError(nbytes)
 
 
-def test_the_first_body_asks_for_a_broker(producer: Producer) -> None:
-    lane = Lane(producer, "q", "t")
-    lane.add(1, 0.5)
-    assert producer.asked == [0.5]
-    assert producer.served == 1
-    lane.add(2)
-    assert producer.asked == [0.5]
+def cuts_of(lane: Lane) -> list[tuple[bytes, int]]:
+    """All that gathered, cut."""
+    return list(iter(lane.cut, (b"", 0)))
 
 
-def test_an_idle_lane_is_served_at_once(producer: Producer, lane: Lane) -> None:
-    lane.add(1)
-    assert producer.served == 0
-    lane.idle = True
-    lane.add(2)
-    assert producer.served == 1
+class TestAdding:
+    def test_the_first_body_asks_for_a_broker(self, producer: Producer) -> None:
+        lane = Lane(producer, "q", "t")
+        assert (lane.queue, lane.task) == ("q", "t")
+        assert lane.blocked
+        lane.add(1, 0.5)
+        assert producer.asked == [0.5]
+        assert producer.served == 1
+        lane.add(2)
+        assert producer.asked == [0.5]
+        assert lane.cut() == (pack([1, 2]), 2)
+
+    def test_a_blocked_lane_asks_each_time(self, producer: Producer, lane: Lane) -> None:
+        for i in range(3):
+            lane.blocked = True
+            lane.add(i, float(i))
+        assert producer.asked == [0.0, 1.0, 2.0]
+
+    def test_nothing_gathers_if_there_is_no_room(self) -> None:
+        class Lost(Producer):
+            def make_room(self, lane: Lane, timeout: float | None) -> None:
+                raise BrokerLost("no broker")
+
+        lane = Lane(Lost(), "q", "t")
+        with pytest.raises(BrokerLost):
+            lane.add(1)
+        assert lane.gathered == 0
+
+    def test_an_idle_lane_is_served_at_once(self, producer: Producer, lane: Lane) -> None:
+        lane.add(1)
+        assert producer.served == 0
+        lane.idle = True
+        lane.add(2)
+        assert producer.served == 1
+
+    def test_a_body_gathers_before_the_producer_is_called(self) -> None:
+        """So a confirm that comes meanwhile finds it, or this finds the lane idle."""
+        seen: list[int] = []
+
+        class Looking(Producer):
+            def service(self, lane: Lane | None = None) -> None:
+                assert lane is not None
+                seen.append(lane.gathered)
+
+        lane = Lane(Looking(), "q", "t")
+        lane.add(1)
+        lane.add(2)
+        assert seen == [1, 2]
+
+    def test_putting_calls_nobody(self, producer: Producer) -> None:
+        lane = Lane(producer, "q", "t")
+        for i in range(BATCH_TASKS + 1):
+            lane.put(i)
+        assert (producer.asked, producer.served) == ([], 0)
+        assert lane.is_full
+        assert lane.gathered == BATCH_TASKS + 1
+
+    @pytest.mark.parametrize("bad", [object(), {"a": "x" * 5000, "b": {1}}, 1 << 64, "\ud800"])
+    def test_what_cannot_be_packed_does_not_gather(self, lane: Lane, bad: Any) -> None:
+        lane.add("before")
+        for call in (lane.add, lane.put):
+            with pytest.raises(BodyError):
+                call(bad)
+        lane.add("after")
+        assert lane.gathered == 2
+        assert lane.cut() == (pack(["before", "after"]), 2)
+
+    def test_what_is_too_large_does_not_gather(self, producer: Producer, lane: Lane) -> None:
+        with pytest.raises(BodyTooLarge):
+            lane.add(bytes(FRAME_BYTES_MAX))
+        assert (lane.gathered, lane.is_full, producer.served) == (0, False, 0)
+
+    def test_a_body_may_send_while_it_is_packed(self, producer: Producer, lane: Lane) -> None:
+        """It runs its own code, under whatever lock this thread holds."""
+
+        class Sending(dict):  # type: ignore[type-arg]
+            def items(self) -> Any:
+                lane.add("inner")
+                return super().items()
+
+        lane.idle = True
+        lane.add(["x", Sending(a=1)])
+        assert producer.served == 2
+        assert unpack_bodies(lane.cut()[0]) == ["inner", ["x", {"a": 1}]]
 
 
-def test_what_cannot_be_packed_does_not_gather(lane: Lane) -> None:
-    with pytest.raises(TypeError):
-        lane.add(object())
-    assert not lane.parts
+class TestFull:
+    def test_by_number(self, producer: Producer, lane: Lane) -> None:
+        for i in range(BATCH_TASKS):
+            assert not lane.is_full
+            lane.add(i)
+        assert lane.is_full
+        assert (producer.asked, producer.served) == ([], 1)
+        lane.add("one more", 0.25)
+        assert producer.asked == [0.25]
 
+    def test_by_size(self, producer: Producer, lane: Lane) -> None:
+        half = body_of(BATCH_BYTES // 2)
+        lane.add(half)
+        lane.add(half)
+        assert (lane.is_full, producer.asked, producer.served) == (False, [], 0)
+        lane.add("x")
+        assert (lane.is_full, producer.asked, producer.served) == (True, [], 1)
+        lane.add("y")
+        assert producer.asked == [None]
+        assert lane.cut() == (pack([half, half]), 2)
+        assert lane.cut() == (pack(["x", "y"]), 2)
 
-def test_is_full_by_number(producer: Producer, lane: Lane) -> None:
-    for i in range(BATCH_TASKS):
-        assert not lane.is_full
-        lane.add(i)
-    assert lane.is_full
-    assert (producer.asked, producer.served) == ([], 1)
-    lane.add("one more")
-    assert producer.asked == [None]
+    def test_room_was_made(self, producer: Producer, lane: Lane) -> None:
+        producer.cuts = True
+        for i in range(2 * BATCH_TASKS + 1):
+            lane.add(i)
+        assert producer.asked == [None, None]
+        assert producer.cut == [
+            pack(list(range(BATCH_TASKS))), pack(list(range(BATCH_TASKS, 2 * BATCH_TASKS))),
+        ]  # fmt: skip
+        assert lane.gathered == 1
 
-
-def test_is_full_by_size(producer: Producer, lane: Lane) -> None:
-    half = body_of(BATCH_BYTES // 2)
-    lane.add(half)
-    lane.add(half)
-    assert (lane.is_full, lane.limit, producer.served) == (False, BATCH_TASKS, 0)
-    lane.add(body_of(BIG_BODY + 1))
-    assert (lane.is_full, lane.limit, producer.served) == (True, 0, 1)
-    lane.add("small")
-    assert producer.asked == [None]
-
-
-def test_small_bodies_are_only_counted(lane: Lane) -> None:
-    for _ in range(BATCH_TASKS - 1):
-        lane.add(body_of(BIG_BODY))
-    assert not lane.is_full
-    body, tasks = lane.cut()
-    assert tasks == BATCH_TASKS - 1
-    assert len(body) <= BATCH_BYTES
-
-
-def test_cutting_makes_room(lane: Lane) -> None:
-    for _ in range(3):
-        lane.add(body_of(BATCH_BYTES // 2))
-    assert lane.is_full
-    body, tasks = lane.cut()
-    assert tasks == 2
-    assert len(body) <= BATCH_BYTES + 5
-    assert not lane.is_full
-    assert lane.cut()[1] == 1
-    assert (lane.parts, lane.is_full) == ([], False)
-
-
-def test_a_body_larger_than_a_batch_is_one(lane: Lane) -> None:
-    big = body_of(3 * BATCH_BYTES)
-    lane.add(big)
-    lane.add("small")
-    assert lane.cut() == (pack([big]), 1)
-    assert lane.cut() == (pack(["small"]), 1)
-    assert not lane.is_full
-
-
-def test_a_batch_that_leaves_in_between_does_not_fill_the_lane(producer: Producer) -> None:
-    """`add` takes no lock: a confirm may come, in another thread, between count and append."""
-
-    class Interrupted(Lane):
-        def grew(self, data: bytes) -> None:
-            super().grew(data)
-            self.cut()
-
-    lane = Interrupted(producer, "q", "t")
-    lane.limit = BATCH_TASKS
-    lane.idle = False
-    lane.add("small")
-    lane.add(body_of(BATCH_BYTES + 1000))
-    assert len(lane.parts) == 1
-    assert lane.cut()[1] == 1
-    assert not lane.is_full, "nothing is there to be sent, so nothing will ever make room"
-
-
-@given(st.lists(st.sampled_from([1, 10, 32, 33, 40, 500, 20_000, 70_000]), max_size=60))
-def test_nothing_is_lost_or_out_of_order(sizes: list[int]) -> None:
-    lane = Lane(Producer(), "q", "t")
-    lane.limit = BATCH_TASKS
-    lane.idle = False
-    for i, size in enumerate(sizes):
-        lane.add([i, bytes(size)])
-    came: list[int] = []
-    while lane.parts:
+    def test_cutting_makes_room(self, lane: Lane) -> None:
+        for _ in range(3):
+            lane.add(body_of(BATCH_BYTES // 2))
+        assert lane.is_full
         frame, tasks = lane.cut()
-        bodies = unpack_bodies(frame)
-        assert len(bodies) == tasks >= 1
-        assert tasks == 1 or len(frame) <= BATCH_BYTES + 5
-        came += [body[0] for body in bodies]
-    assert came == list(range(len(sizes)))
-    assert not lane.is_full
+        assert tasks == 2
+        assert len(frame) <= BATCH_BYTES + 5
+        assert not lane.is_full
+        assert lane.cut()[1] == 1
+        assert lane.cut() == (b"", 0)
+        assert (lane.gathered, lane.is_full) == (0, False)
+
+    def test_a_body_larger_than_a_batch_is_one(self, lane: Lane) -> None:
+        big = body_of(3 * BATCH_BYTES)
+        lane.add(big)
+        assert lane.is_full
+        lane.put("small")
+        lane.put(big)
+        assert cuts_of(lane) == [(pack([big]), 1), (pack(["small"]), 1), (pack([big]), 1)]
+        assert not lane.is_full
+
+    @given(st.lists(st.sampled_from([1, 10, 32, 33, 40, 500, 20_000, 70_000]), max_size=60))
+    def test_nothing_is_lost_or_out_of_order(self, sizes: list[int]) -> None:
+        lane = busy(Lane(Producer(), "q", "t"))
+        for i, size in enumerate(sizes):
+            lane.add([i, bytes(size)])
+            assert lane.gathered == i + 1
+        came: list[int] = []
+        for frame, tasks in cuts_of(lane):
+            bodies = unpack_bodies(frame)
+            assert len(bodies) == tasks >= 1
+            assert tasks == 1 or len(frame) <= BATCH_BYTES + 5
+            came += [body[0] for body in bodies]
+        assert came == list(range(len(sizes)))
+        assert (lane.gathered, lane.is_full) == (0, False)
+
+
+@pytest.fixture
+def _impatient() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+class Odd(dict):  # type: ignore[type-arg]
+    """Packed by the reference, which lets other threads run meanwhile."""
+
+    def items(self) -> Any:
+        for _ in range(20):
+            pass
+        return super().items()
+
+
+def bodies_from(who: int, count: int) -> Iterator[Any]:
+    """Bodies of all kinds and sizes, which say who sent them and in what order."""
+    for i in range(count):
+        yield [
+            [who, i],
+            (who, i, {"name": "x" * (i % 300)}),
+            [who, i, Odd(a=1)],
+            [who, i, bytes(i % 5000)],
+            [who, i, "é" * (i % 50), 1.5, None],
+            [who, i],
+            [who, i, bytearray(5)],
+        ][i % 7]
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("method", ["add", "put"])
+def test_eight_threads_add_while_another_cuts(method: str) -> None:
+    """No body is lost, doubled or torn, and those of a thread stay in order."""
+    threads, count = 8, 10_000
+    lane = busy(Lane(Producer(), "q", "t"))
+    begin = threading.Barrier(threads + 1)
+    failed: list[BaseException] = []
+
+    def send(who: int) -> None:
+        add = getattr(lane, method)
+        begin.wait(LONG_S)
+        try:
+            for i, body in enumerate(bodies_from(who, count)):
+                add(body)
+                if i % 50 == 0:
+                    with pytest.raises(BodyError):
+                        add(["x" * 1000, {"k": "\ud800" if i % 100 else object()}])
+        except BaseException as error:
+            failed.append(error)
+
+    senders = [threading.Thread(target=send, args=(who,)) for who in range(threads)]
+    for sender in senders:
+        sender.start()
+    begin.wait(LONG_S)
+    frames: list[bytes] = []
+    while any(sender.is_alive() for sender in senders):
+        frame, tasks = lane.cut()
+        if tasks:
+            assert array_length(frame) == tasks
+            frames.append(frame)
+    frames += [frame for frame, _ in cuts_of(lane)]
+    assert not failed
+    assert len(frames) > 100, "otherwise nothing was tried"
+    came: list[list[int]] = [[] for _ in range(threads)]
+    for body in itertools.chain.from_iterable(map(unpack_bodies, frames)):
+        came[body[0]].append(body[1])
+    assert came == [list(range(count))] * threads
+    assert (lane.gathered, lane.is_full) == (0, False)

@@ -49,10 +49,14 @@ class TestFutures:
         reply.take(0, 3, RESULTS, pack(["a", "second", "c"]), last=True)
         assert [future.result(0) for future in made] == ["a", "first", "c"]
 
-    def test_nonsense_fails_its_tasks(self) -> None:
-        made = futures(2)
-        FutureReply(made).take(0, 2, RESULTS, b"\xc1", last=True)
-        assert all(isinstance(future.exception(0), ProtocolError) for future in made)
+    @pytest.mark.parametrize("frame", [b"\xc1", b"", b"\x92\x01", b"\x92\x01\xc1"])
+    def test_nonsense_fails_its_tasks(self, frame: bytes) -> None:
+        made = futures(3)
+        reply = FutureReply(made)
+        reply.take(0, 2, RESULTS, frame, last=False)
+        reply.take(2, 1, RESULTS, pack(["c"]), last=True)
+        assert all(isinstance(future.exception(0), ProtocolError) for future in made[:2])
+        assert made[2].result(0) == "c"
 
     @pytest.mark.parametrize(("first", "tasks"), [(1, 5), (7, 1)])
     def test_a_run_beyond_the_batch_harms_nothing(self, first: int, tasks: int) -> None:
@@ -83,6 +87,15 @@ class TestBatches:
         reply.take(1, 1, RESULTS, pack(["first"]), last=False)
         reply.take(0, 3, RESULTS, pack(["a", "second", "c"]), last=True)
         assert reply.wait() == [(True, "a"), (True, "first"), (True, "c")]
+
+    @pytest.mark.parametrize("frame", [b"\xc1", b"", b"\x92\x01", b"\x92\x01\xc1"])
+    def test_nonsense_fails_its_tasks(self, frame: bytes) -> None:
+        reply = BatchReply(3)
+        reply.take(0, 2, RESULTS, frame, last=False)
+        reply.take(2, 1, RESULTS, pack(["c"]), last=True)
+        outcomes = reply.wait()
+        assert [(ok, type(value)) for ok, value in outcomes[:2]] == [(False, ProtocolError)] * 2
+        assert outcomes[2] == (True, "c")
 
     def test_waits_for_the_last(self) -> None:
         reply = BatchReply(2)

@@ -161,7 +161,14 @@ class TestUnpacking:
         outcomes = unpack_outcomes(FAILED, 2, pack([["A", "1", ""], ["B", "2", ""]]))
         assert [str(error) for _, error in outcomes] == ["A: 1", "B: 2"]
 
-    @pytest.mark.parametrize("frame", [b"", b"\xc1", b"\x80", b"\x90"])
+    @pytest.mark.parametrize("value", [{1: {None: 2}}, {b"k": [{}]}, [1.5, "é", b"x"], 1 << 63])
+    def test_whatever_a_handler_may_return(self, value: Any) -> None:
+        """Keys of maps need not be text: results come from workers of one's own."""
+        assert unpack_outcomes(RESULTS, 2, pack([value, 1])) == [(True, value), (True, 1)]
+
+    @pytest.mark.parametrize(
+        "frame", [b"", b"\xc1", b"\x80", b"\x90", b"\x92\x01", b"\x92\x01\xc1", b"\x92\x01\xa1"]
+    )
     @pytest.mark.parametrize("status", [RESULTS, FAILED])
     def test_nonsense_fails_all(self, status: int, frame: bytes) -> None:
         outcomes = unpack_outcomes(status, 2, frame)

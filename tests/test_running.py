@@ -1,4 +1,4 @@
-"""Running handlers: calls in a row, calls side by side, bodies gathered."""
+"""Running handlers: calls side by side, bodies gathered, calls with a clock at hand."""
 
 from __future__ import annotations
 
@@ -13,101 +13,13 @@ import pytest
 from zqueue.errors import ProtocolError, TaskTimeout
 from zqueue.handlers import Handler
 from zqueue.protocol.worker import LeasedBatch
-from zqueue.running import Calls, Gathered, Loop, Work, call_in_time, call_with_alarm
+from zqueue.running import Gathered, Loop, Work, call_in_time, call_with_alarm
 
 LONG_S = 20.0
 
 
 def work(task: str = "t", tasks: int = 1) -> Work:
-    return Work(1, 0, 0, LeasedBatch("q", task, True, tasks, 1, b""), [tasks])
-
-
-def calls(function: Any, bodies: list[Any], *, named: bool = True, keep: bool = True) -> Calls:
-    return Calls(Handler("t", "q", function), bodies, named=named, keep=keep)
-
-
-def run_all(c: Calls) -> None:
-    """As a worker does: an exception ends a call of `run`, and it goes on behind it."""
-    while c.position < c.total - c.given_up:
-        try:
-            c.run(c.total)
-        except Exception as error:
-            c.fail(c.position - 1, error)
-
-
-class TestCalls:
-    def test_arguments(self) -> None:
-        def add(a: int, b: int = 10) -> int:
-            return a + b
-
-        c = calls(add, [[1], [1, 2], {"a": 5}, {"*": [7], "b": 1}])
-        run_all(c)
-        assert c.values == [11, 3, 15, 8]
-        assert c.failures == []
-
-    def test_plain_bodies_are_the_one_argument(self) -> None:
-        c = calls(lambda body: body, [[1, 2], {"a": 1}, None, 7], named=False)
-        run_all(c)
-        assert c.values == [[1, 2], {"a": 1}, None, 7]
-
-    def test_values_nobody_wants_are_not_kept(self) -> None:
-        seen: list[int] = []
-        c = calls(seen.append, [[1], [2]], keep=False)
-        run_all(c)
-        assert seen == [1, 2]
-        assert c.values is None
-
-    def test_goes_on_behind_an_exception(self) -> None:
-        def divide(a: int, b: int) -> float:
-            return a / b
-
-        c = calls(divide, [[6, 2], [1, 0], [8, 2], [1, "x"], {"a": 9, "b": 3}])
-        run_all(c)
-        assert c.values == [3.0, None, 4.0, None, 3.0]
-        assert [(i, type(error)) for i, error in c.failures] == [
-            (1, ZeroDivisionError), (3, TypeError),
-        ]  # fmt: skip
-
-    def test_bodies_that_are_no_calls_fail_alone(self) -> None:
-        c = calls(lambda: "ok", [[], 7, {}, None])
-        run_all(c)
-        assert c.values == ["ok", None, "ok", None]
-        assert [(i, type(error)) for i, error in c.failures] == [
-            (1, ProtocolError), (3, ProtocolError),
-        ]  # fmt: skip
-
-    def test_so_many_at_a_time(self) -> None:
-        c = calls(lambda x: x, [[i] for i in range(5)])
-        c.run(2)
-        assert (c.position, c.values) == (2, [0, 1])
-        c.run(2)
-        assert (c.position, c.values) == (4, [0, 1, 2, 3])
-
-    def test_the_rest_can_be_given_up(self) -> None:
-        c = calls(lambda x: x, [[i] for i in range(5)])
-        c.run(2)
-        assert c.give_up() == 3
-        assert (c.position, c.given_up) == (2, 3)
-        c.run(9)
-        assert c.values == [0, 1]
-        assert c.give_up() == 0
-
-    def test_may_be_given_up_from_within(self) -> None:
-        c = calls(lambda x: c.give_up() if x == 1 else x, [[i] for i in range(5)])
-        run_all(c)
-        assert c.values == [0, 3]
-        assert c.position == 2
-
-    def test_one_at_a_time(self) -> None:
-        c = calls(lambda x: x * 2, [[1], {"x": 2}])
-        first = c.next_task()
-        assert first is not None
-        assert c.position == 1
-        assert first() == 2
-        second = c.next_task()
-        assert second is not None
-        assert second() == 4
-        assert c.next_task() is None
+    return Work(1, 0, 0, LeasedBatch("q", task, True, tasks, 1, 0, b""), [tasks])
 
 
 class TestGathered:
@@ -150,7 +62,7 @@ class TestLoop:
         for _ in bodies:
             woken.get(timeout=LONG_S)
         self.stop(loop)
-        return sorted(((i, v, e) for _, i, v, e in loop.done), key=lambda item: item[0])
+        return sorted(((i, v, e) for _, _, i, _, v, e in loop.done), key=lambda item: item[0])
 
     def stop(self, loop: Loop) -> None:
         inner = loop._loop

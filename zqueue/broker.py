@@ -31,6 +31,7 @@ from .core.batch import reuse
 from .errors import ConfigError
 from .net.collector import tame_collector, watch_collector
 from .net.device import Egress, Ingress
+from .net.processes import rss_bytes
 from .net.signals import Signals
 from .net.sockets import bind, hold_ipc_path, make_socket, receive, send
 from .net.waiting import Waiter
@@ -246,7 +247,7 @@ class Broker:
         return sent
 
     def _ingest(self, frames: list[bytes]) -> bool:
-        return self.protocol.ingest(frames) is not Ingest.FULL
+        return self.protocol.ingest(frames, monotonic()) is not Ingest.FULL
 
     def _move_plain_lane(self) -> int:
         """Move what can be moved. Returns how many messages that was."""
@@ -283,7 +284,7 @@ class Broker:
             "url": self.url,
             "uptime_s": round(monotonic() - self._started, 3),
             "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
-            "rss_bytes": _rss_bytes(),
+            "rss_bytes": rss_bytes(),
             "batches_made": reuse(),
         }
 
@@ -327,12 +328,3 @@ def _raise_file_limit(wanted: int) -> None:
                 f"(ulimit -n {wanted}) or lower --peers"
             )
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _rss_bytes() -> int:
-    """Resident memory now; 0 where the system does not say."""
-    try:
-        with open("/proc/self/statm") as statm:
-            return int(statm.read().split()[1]) * resource.getpagesize()
-    except OSError:
-        return 0

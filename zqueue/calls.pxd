@@ -3,6 +3,8 @@
 cimport cython
 from cpython.object cimport PyObject
 
+from .core.histogram cimport Histogram
+from .core.meter cimport TaskMeter
 from .protocol.codec cimport Reader
 
 
@@ -11,6 +13,13 @@ cdef extern from "Python.h":
     Py_ssize_t PyList_GET_SIZE(object items)
     object PyObject_Vectorcall(object function, PyObject** args, size_t count, PyObject* names)
     object PyObject_CallOneArg(object function, object arg)
+
+cdef extern from "time.h":
+    cdef struct timespec:
+        long tv_sec
+        long tv_nsec
+    int CLOCK_MONOTONIC
+    int clock_gettime(int clock, timespec* instant) nogil
 
 
 @cython.final
@@ -22,6 +31,10 @@ cdef class Calls:
     cdef object _function, _lock
     cdef bint _named
     cdef Reader _reader
+    cdef TaskMeter _meter
+    cdef double _sent_at, _began
 
     cdef bint _claim(self) except -1
     cdef object _call(self, object body)
+    @cython.locals(now=double)
+    cdef _measure(self)

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .core.meter import TaskMeter
 from .errors import ProtocolError
 from .handlers import Handler, to_arguments
 from .protocol.codec import Reader
@@ -32,12 +33,24 @@ class Calls:
 
     Raises `ProtocolError` if ``frame`` does not hold so many ``tasks``. With ``named``, a body
     is the arguments of a call, otherwise it is the one argument; ``keep`` says whether anybody
-    wants the values.
+    wants the values. Each task is timed by ``meter``; ``sent_at`` is when it was sent, by this
+    process's clock.
     """
 
     def __init__(
-        self, handler: Handler, frame: bytes, tasks: int, *, named: bool, keep: bool
+        self,
+        handler: Handler,
+        frame: bytes,
+        tasks: int,
+        *,
+        named: bool,
+        keep: bool,
+        meter: TaskMeter | None = None,
+        sent_at: float = 0.0,
     ) -> None:
+        self._meter = meter or TaskMeter()
+        self._sent_at = sent_at
+        self._began = _now()
         self._reader = Reader(frame)
         if self._reader.left != tasks:
             raise ProtocolError("malformed", "the batch does not hold what it says")
@@ -55,9 +68,11 @@ class Calls:
 
     def run(self, count: int) -> None:
         """Run up to so many more tasks. An exception of one of them ends this call early."""
+        self._began = _now()
         while count > 0 and self._claim():
             count -= 1
             value = self._call(self._reader.read())
+            self._measure()
             if self.values is not None:
                 self.values.append(value)
 
@@ -65,15 +80,18 @@ class Calls:
         """Claim one task, to be run by the caller with a clock at hand."""
         if not self._claim():
             return None
+        self._began = _now()
         return lambda: self._call(self._reader.read())
 
     def keep(self, value: Any) -> None:
         """The task that `next_task` gave returned this."""
+        self._measure()
         if self.values is not None:
             self.values.append(value)
 
     def fail(self, error: BaseException) -> None:
         """The task that was claimed last raised."""
+        self._measure()
         self.failures.append((self.position - 1, error))
         if self.values is not None:
             self.values.append(None)
@@ -96,6 +114,13 @@ class Calls:
                 self._stop -= taken
         self.given_up += taken
         return taken
+
+    def _measure(self) -> None:
+        """A task is over; the next one begins."""
+        now = _now()
+        self._meter.run.record(now - self._began)
+        self._meter.total.record(now - self._sent_at)
+        self._began = now
 
     def _claim(self) -> bool:
         if cython.compiled:
@@ -122,12 +147,21 @@ if cython.compiled:
 
     @cython.cfunc
     @cython.inline
+    @cython.returns(cython.double)
+    def _now():
+        instant = cython.declare(timespec)
+        clock_gettime(CLOCK_MONOTONIC, cython.address(instant))  # As time.monotonic does.
+        return instant.tv_sec + instant.tv_nsec * 1e-9
+
+    @cython.cfunc
+    @cython.inline
     def _call_with(function, args):
         return PyObject_Vectorcall(
             function, PySequence_Fast_ITEMS(args), PyList_GET_SIZE(args), cython.NULL
         )
 
 else:
+    from time import monotonic as _now
 
     def _call_with(function: Callable[..., Any], args: list[Any]) -> Any:
         return function(*args)

@@ -12,6 +12,8 @@ cdef class Lane:
     cdef readonly object queue, task
     cdef public object futures
     cdef public bint idle, blocked
+    cdef bint _is_empty
+    cdef public double since
     cdef public Py_ssize_t in_flight
 
     cpdef add(self, object body, object timeout=*)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from concurrent.futures import Future
+from time import monotonic
 from typing import Any, Protocol
 
 from .protocol.codec import COMPILED, Packer, array_length
@@ -48,6 +49,9 @@ class Lane:
         """Whether `add` must ask for room first: there was no broker yet, or it is closed."""
         self.idle = True
         self.in_flight = 0
+        self.since = 0.0
+        """When the oldest of the bodies came that gather now."""
+        self._is_empty = True
 
     def add(self, body: object, timeout: float | None = None) -> None:
         """Send a body: see `Producer.send`."""
@@ -59,6 +63,9 @@ class Lane:
 
     def put(self, body: object) -> None:
         """Pack a body, and leave it to the caller to ask for room and service."""
+        if self._is_empty:
+            self._is_empty = False
+            self.since = monotonic()
         if COMPILED:
             self._packer.add(body)
         else:
@@ -80,6 +87,7 @@ class Lane:
 
         Needs the producer's lock; without any body, gives ``(b"", 0)``.
         """
+        self._is_empty = True  # Of what is packed now, the next batch's age begins a little late.
         if COMPILED:
             frame = self._packer.take()
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import queue
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import IO, Any, NamedTuple
 import click
 
 from .ask import ask
+from .core.memory_queue import MemoryQueue
 from .errors import BodyError, ConfigError, LocalError, RemoteError, ZQueueError
 from .producer import Producer
 
@@ -157,7 +157,7 @@ def _pipe_task(
 ) -> int:
     """One thread reads and sends, this one prints: neither slow input nor slow tasks block the
     other."""
-    results: queue.Queue[Future[Any] | Exception | None] = queue.Queue(AHEAD_LINES)
+    results: MemoryQueue[Future[Any] | Exception | None] = MemoryQueue(AHEAD_LINES)
     sending = threading.Lock()
     ended = threading.Event()
 
@@ -184,7 +184,7 @@ def _pipe_task(
 
 
 def _print_results(
-    results: queue.Queue[Future[Any] | Exception | None], out: IO[str], shown: Progress
+    results: MemoryQueue[Future[Any] | Exception | None], out: IO[str], shown: Progress
 ) -> int:
     """A line for each result, in order. Returns the exit code."""
     failed = 0

@@ -33,6 +33,7 @@ from time import monotonic
 from typing import Any
 
 from .config import Address, default_url
+from .core.histogram import Histogram
 from .errors import (
     BodyError,
     BrokerLost,
@@ -79,6 +80,9 @@ wait for half a minute; what is not confirmed by then is counted in the log."""
 
 FRAMES_MAX = 4
 
+REPORT_EVERY_S = 1.0
+"""How often a producer that is confirmed anything tells how long that took."""
+
 
 class Producer:
     """Sends bodies to queues of one broker. Any number of threads may share it.
@@ -109,7 +113,10 @@ class Producer:
         about = {"pid": os.getpid(), "host": stdlib_socket.gethostname()}
         self._protocol = ProducerProtocol(os.urandom(16), pack(about), random.random)
         self._lanes: dict[tuple[str, str, bool], Lane] = {}
-        self._batches: dict[int, Lane] = {}
+        self._batches: dict[int, tuple[Lane, float]] = {}
+        """Lane and instant of each batch that is not confirmed."""
+        self._confirms = Histogram()
+        self._report_at = 0.0
         self._replies: dict[int, Reply] = {}
         self._dirty: dict[Lane, None] = {}
         self._completions: deque[Callable[[], None]] = deque()
@@ -300,6 +307,7 @@ class Producer:
     ) -> int:
         """Send a batch behind what gathered before. Returns how many tasks it has."""
         tasks = array_length(frame)
+        began = monotonic()
         deadline: float | None = None
         with self._lock:
             while True:
@@ -312,17 +320,20 @@ class Producer:
                     deadline = self._deadline(timeout)
                 if not self._wait(deadline):
                     raise self._no_room(lane)
-            self._number(lane, frame, tasks, reply)
+            self._number(lane, frame, tasks, reply, began)
         self.service()
         return tasks
 
-    def _number(self, lane: Lane, frame: bytes, tasks: int, reply: Reply | None) -> None:
+    def _number(
+        self, lane: Lane, frame: bytes, tasks: int, reply: Reply | None, since: float
+    ) -> None:
+        now = monotonic()
         sequence = self._protocol.publish(
-            lane.queue, lane.task, frame, tasks, reply=reply is not None
+            lane.queue, lane.task, frame, tasks, reply=reply is not None, age_s=now - since
         )
         lane.in_flight += 1
         lane.idle = False
-        self._batches[sequence] = lane
+        self._batches[sequence] = (lane, now)
         if reply is not None:
             self._replies[sequence] = reply
 
@@ -399,18 +410,26 @@ class Producer:
         while self._has_room(lane):
             if lane.in_flight and not lane.is_full and not self._flushing:
                 return
+            since = lane.since
             frame, tasks = lane.cut()
             if not tasks:
                 return
             reply: Reply | None = None
             if lane.futures is not None:
                 reply = FutureReply([lane.futures.popleft() for _ in range(tasks)])
-            self._number(lane, frame, tasks, reply)
+            self._number(lane, frame, tasks, reply, since)
 
     def _on_event(self, event: ProducerEvent | LinkEvent) -> None:
         if isinstance(event, Confirmed):
+            now = monotonic()
             for sequence in event.sequences:
+                sent = self._batches.get(sequence)
+                if sent is not None:
+                    self._confirms.record(now - sent[1])
                 self._settled(sequence)
+            if now >= self._report_at:
+                self._report_at = now + REPORT_EVERY_S
+                self._protocol.report({"confirm": self._confirms.take().to_wire()})
         elif isinstance(event, ResultsCame):
             reply = self._replies[event.sequence]
             self._completions.append(
@@ -450,7 +469,7 @@ class Producer:
                          event.tasks, lane.queue if lane else "?", error)  # fmt: skip
 
     def _settled(self, sequence: int) -> Lane | None:
-        lane = self._batches.pop(sequence, None)
+        lane, _ = self._batches.pop(sequence, (None, 0.0))
         if lane is not None:
             lane.in_flight -= 1
             if not lane.in_flight:

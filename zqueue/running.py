@@ -9,6 +9,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
+from time import monotonic
 from typing import Any
 
 from .errors import TaskTimeout
@@ -27,6 +28,9 @@ class Work:
     batch: LeasedBatch
     left: list[int]
     """Tasks of the lease that are not settled; shared by its batches."""
+    sent_at: float = 0.0
+    """When the oldest of its tasks was sent, by this process's clock, but for the time on the
+    network."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -74,8 +78,8 @@ class Loop:
         self._tasks: set[asyncio.Task[None]] = set()
         self.running = 0
         """Tasks started and not settled; counted by whoever has the worker's lock."""
-        self.done: deque[tuple[Work, int, Any, BaseException | None]] = deque()
-        """``(work, position, value, error)`` of tasks that are over."""
+        self.done: deque[tuple[Handler, Work, int, float, Any, BaseException | None]] = deque()
+        """``(handler, work, position, seconds, value, error)`` of tasks that are over."""
         threading.Thread(target=self._loop.run_forever, name="zqueue-loop", daemon=True).start()
 
     def start(self, handler: Handler, work: Work, bodies: list[Any]) -> None:
@@ -96,8 +100,10 @@ class Loop:
     async def _run(self, handler: Handler, work: Work, position: int, body: Any) -> None:
         value: Any = None
         failure: BaseException | None = None
+        began = monotonic()
         try:
             async with self._slots:
+                began = monotonic()
                 if work.batch.task:
                     args, kwargs = to_arguments(body)
                 else:
@@ -111,7 +117,7 @@ class Loop:
                 failure = TaskTimeout(text=f"ran longer than {limit_s:g} s")
         except BaseException as error:
             failure = error
-        self.done.append((work, position, value, failure))
+        self.done.append((handler, work, position, monotonic() - began, value, failure))
         self._wake()
 
 

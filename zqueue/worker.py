@@ -17,6 +17,7 @@ while one runs.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import logging
 import os
@@ -34,18 +35,20 @@ from .app import App
 from .calls import Calls
 from .config import Address
 from .core.credit import CreditMeter
+from .core.meter import NUMBERS_MAX, TaskMeter
 from .core.pauses import Pauses
 from .errors import LoadError, PartialFailure, ProtocolError, UnknownTask
 from .handlers import Handler
 from .loading import load_app
 from .net.collector import tame_collector, watch_collector
 from .net.dealer import Dealer
+from .net.processes import rss_bytes
 from .net.signals import Signals
 from .net.slot import Slot
 from .net.waiting import Waiter
 from .protocol.link import Connected, Disconnected, Rejected, State
 from .protocol.messages import FAILED, RESULTS, RETURNED
-from .protocol.codec import FRAME_BYTES_MAX, pack, unpack_bodies
+from .protocol.codec import COMPILED, FRAME_BYTES_MAX, pack, unpack_bodies
 from .protocol.worker import Leased, LeasedBatch, Run, WorkerProtocol
 from .results import Failure, error_frame, error_text, pack_outcomes
 from .running import Gathered, Loop, Work, call_in_time, call_with_alarm
@@ -131,6 +134,9 @@ class Worker:
             Address.parse(url), frame_bytes_max=FRAME_BYTES_MAX, frames_max=FRAMES_MAX
         )
         self._lock = threading.Lock()
+        self._meters: dict[str, TaskMeter] = {}
+        self._busy_s = 0.0
+        self._running = ""
         self._pending: deque[Work] = deque()
         self._gathered: dict[str, Gathered] = {}
         self._busy_since: float | None = None
@@ -225,7 +231,8 @@ class Worker:
             left = [sum(batch.tasks for batch in event.batches)]
             offset = 0
             for index, batch in enumerate(event.batches):
-                self._pending.append(Work(event.lease, index, offset, batch, left))
+                sent_at = self._conversed_at - batch.age_us / 1e6
+                self._pending.append(Work(event.lease, index, offset, batch, left, sent_at))
                 offset += batch.tasks
         elif isinstance(event, Connected):
             logger.info("connected to the broker at %s", self._url)
@@ -276,16 +283,33 @@ class Worker:
                 self._settle(work, [(first, taken, RETURNED, b"")])
 
     def _report(self) -> None:
+        """Tell how it is here, and what is new since the last time."""
+        now = monotonic()
+        since = self._busy_since
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        self._protocol.report(
-            {
-                "done": self._done,
-                "failed": self._failed,
-                "gc": self._pauses.stats(),
-                "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
-                "rss_max_bytes": usage.ru_maxrss * 1024,
-            }
-        )
+        report: dict[str, object] = {
+            "done": self._done,
+            "failed": self._failed,
+            "gc": self._pauses.stats(),
+            "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
+            "rss_bytes": rss_bytes(),
+            "busy_s": round(self._busy_s + (now - since if since is not None else 0.0), 3),
+            "compiled": COMPILED,
+        }
+        if since is not None:
+            report["running"] = [self._running, round(now - since, 3)]
+        if self._protocol.link.is_ready:
+            met = {name: meter for name, meter in self._meters.items() if meter}
+            numbers_max = max(56, NUMBERS_MAX // (2 * max(1, len(met))))
+            some = itertools.islice(met.items(), NUMBERS_MAX // (2 * numbers_max))
+            report["tasks"] = {name: meter.take(numbers_max) for name, meter in some}
+        self._protocol.report(report)
+
+    def _meter_of(self, handler: Handler) -> TaskMeter:
+        meter = self._meters.get(handler.name)
+        if meter is None:
+            meter = self._meters[handler.name] = TaskMeter()
+        return meter
 
     # --- running ---
 
@@ -301,7 +325,10 @@ class Worker:
                     raise ProtocolError("malformed", "the batch does not hold what it says")
             else:
                 named = bool(batch.task)
-                calls = Calls(handler, batch.body, batch.tasks, named=named, keep=batch.reply)
+                calls = Calls(
+                    handler, batch.body, batch.tasks, named=named, keep=batch.reply,
+                    meter=self._meter_of(handler), sent_at=work.sent_at,
+                )  # fmt: skip
         except (ProtocolError, UnknownTask) as error:
             self._fail_all(work, error)
             return
@@ -345,7 +372,7 @@ class Worker:
         try:
             while True:
                 began = monotonic()
-                self._busy_since = began
+                self._busy_since, self._running = began, handler.name
                 stop = settled + self._slice(calls.total)
                 if handler.is_timed:
                     self._run_timed(handler, work, calls, stop - settled)
@@ -354,7 +381,7 @@ class Worker:
                 with self._lock:
                     self._busy_since = None
                     position = calls.position
-                    self._after(work, calls, settled, position, monotonic() - began)
+                    self._after(handler, work, calls, settled, position, monotonic() - began)
                     settled = position
                     if position + calls.given_up >= calls.total:
                         return
@@ -397,15 +424,17 @@ class Worker:
             finally:
                 slot.clear()
 
-    def _after(self, work: Work, calls: Calls, first: int, stop: int, elapsed_s: float) -> None:
+    def _after(
+        self, handler: Handler, work: Work, calls: Calls, first: int, stop: int, elapsed_s: float
+    ) -> None:
         """Settle tasks ``first .. stop`` and learn from how long they took. With the lock."""
         tasks = stop - first
+        self._busy_s += elapsed_s
         if not tasks:
             return
         self._meter.measure(tasks, elapsed_s)
         values, failures = calls.take_outcomes()
-        self._done += tasks - len(failures)
-        self._failed += len(failures)
+        self._count(handler, tasks - len(failures), len(failures))
         self._settle(work, pack_outcomes(first, tasks, values, failures))
 
     # --- batch handlers ---
@@ -436,6 +465,7 @@ class Worker:
                 self._gathered.pop(handler.name, None)
             gathered.since = monotonic()
             began = self._busy_since = monotonic()
+            self._running = handler.name
         if not parts:
             return
         bodies = [body for _, _, some in parts for body in some]
@@ -461,11 +491,13 @@ class Worker:
             self._log_failure(work.batch, next(iter(failures.values())), len(failures))
         with self._lock:
             self._busy_since = None
-            self._meter.measure(len(bodies), monotonic() - began)
-            self._done += len(bodies) - len(failures)
-            self._failed += len(failures)
+            now = monotonic()
+            self._busy_s += now - began
+            self._meter.measure(len(bodies), now - began)
+            self._count(handler, len(bodies) - len(failures), len(failures))
             start = 0
             for work, first, some in parts:
+                self._meter_of(handler).record(now - began, now - work.sent_at, len(some))
                 theirs: list[Failure] = [
                     (first + p, failures[start + p])
                     for p in range(len(some))
@@ -480,17 +512,23 @@ class Worker:
         """Settle what the event loop has done. With the lock."""
         loop = self._loop
         while loop is not None and loop.done:
-            work, position, value, error = loop.done.popleft()
+            handler, work, position, took_s, value, error = loop.done.popleft()
             loop.running -= 1
+            self._meter_of(handler).record(took_s, monotonic() - work.sent_at, 1)
+            self._count(handler, error is None, error is not None)
             values = [value] if work.batch.reply and error is None else None
             failures: list[Failure] = []
             if error is not None:
                 failures.append((position, error))
-                self._failed += 1
                 self._log_failure(work.batch, error, 1)
-            else:
-                self._done += 1
             self._settle(work, pack_outcomes(position, 1, values, failures))
+
+    def _count(self, handler: Handler, done: int, failed: int) -> None:
+        self._done += done
+        self._failed += failed
+        meter = self._meter_of(handler)
+        meter.done += done
+        meter.failed += failed
 
     # --- the warden ---
 

@@ -83,7 +83,7 @@ class TestHello:
         t = talk()
         t.hello("king", b"x")
         assert t.hear() == [(b"x", Refuse("malformed", 0, "unknown role 'king'"), [])]
-        assert t.broker.counters.garbage == 1
+        assert t.broker.totals().garbage == 1
 
     def test_room_for_so_many_peers(self, talk: Any) -> None:
         t = talk(peers_max=2)
@@ -119,12 +119,12 @@ class TestHello:
         assert t.leased() == 2
         t.worker(b"w2", id=b"w")
         assert (t.leased(), t.ready()) == (0, 2)
-        assert t.broker.counters.workers_lost == 0
+        assert t.broker.totals().workers_lost == 0
         assert t.say(b"w", Heartbeat([])) == [Refuse("unknown-peer", 0, "say hello first")]
 
 
 MAY_SAY = {
-    "producer": (Publish, Await),
+    "producer": (Publish, Await, Report),
     "worker": (Credit, Settle, Report),
     "supervisor": (Departed,),
     "observer": (),
@@ -146,7 +146,7 @@ class TestRoles:
         heard = t.say(b"x", message, *frames)
         refusal = Refuse("wrong-role", 0, f"{type(message).__name__} is not for a {role}")
         assert (refusal in heard) is not isinstance(message, MAY_SAY[role])
-        assert t.broker.counters.garbage == (0 if isinstance(message, MAY_SAY[role]) else 1)
+        assert t.broker.totals().garbage == (0 if isinstance(message, MAY_SAY[role]) else 1)
 
     @pytest.mark.parametrize("role", MAY_SAY)
     @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ class TestRoles:
         t.hello(role, b"x", queues=["q"])
         t.hear()
         assert [(m.code, m.sequence) for m in t.say(b"x", message, *frames)] == [("malformed", 0)]
-        assert t.broker.counters.garbage == 1
+        assert t.broker.totals().garbage == 1
 
 
 @pytest.mark.parametrize("frames", [[], [b"\x91\x01", b"\x91\x01"]])
@@ -199,8 +199,8 @@ def test_a_batch_is_one_frame(talk: Any, confirmed: Any, frames: list[bytes]) ->
     assert t.say(b"p", Publish(1, "q", "t", 0), *frames) == [refusal], "the same answer again"
     assert t.say(b"p", Publish(1, "q", "t", 0), b"\x91\x01") == [refusal], "it is used up"
     assert t.broker.is_empty()
-    assert (t.broker.counters.refused, t.broker.counters.duplicates) == (1, 2)
-    assert t.broker.counters.garbage == 0
+    assert (t.broker.totals().refused, t.broker.totals().duplicates) == (1, 2)
+    assert t.broker.totals().garbage == 0
     t.publish(b"p", 2, [1])
     assert confirmed(t.hear()) == [2]
 
@@ -238,7 +238,7 @@ class TestGoodbyeOfTheBroker:
         t.hello("worker", b"w", queues=["q"])
         assert t.hear() == []
         assert not t.broker.has_peers()
-        assert t.broker.counters.garbage == 0
+        assert t.broker.totals().garbage == 0
 
 
 class TestNumbering:
@@ -252,7 +252,7 @@ class TestNumbering:
         t.publish(b"p", 5003, [1])
         assert confirmed(t.hear()) == [5002, 5003]
         assert t.ready() == 4
-        assert t.broker.counters.duplicates == 1
+        assert t.broker.totals().duplicates == 1
 
     def test_begins_there_though_it_is_refused(self, talk: Any, confirmed: Any) -> None:
         t = talk()
@@ -291,7 +291,7 @@ class TestLiveness:
         assert repr(t.broker).startswith("<BrokerProtocol 1 peers")
         assert t.broker.next_deadline() == 1006.0
         t.broker.tick(1006.0)
-        assert t.broker.counters.workers_lost == 1
+        assert t.broker.totals().workers_lost == 1
         assert t.broker.next_deadline() == 1005.0 + PRODUCER_AWAY_S
         t.broker.tick(1005.0 + PRODUCER_AWAY_S)
         assert t.broker.next_deadline() is None
@@ -333,7 +333,7 @@ class TestLiveness:
         ((peer, second, frames),) = deliveries(t.hear())
         assert peer == b"w2"
         assert second.lease > first.lease
-        assert second.batches == [["t", 0, 1, 2]], "a suspect, alone, in its second attempt"
+        assert second.batches == [["t", 0, 1, 2, 5_000_000]], "a suspect, alone, in its second attempt"
         assert frames == [pack(["a"])]
 
 
@@ -348,8 +348,8 @@ class TestDeparted:
         t.hear()
         t.say(b"s", Departed(b"w", reason, 0, 0, ""))
         assert (t.ready(), t.leased()) == (3, 0)
-        assert t.broker.counters.workers_lost == lost
-        assert t.broker.counters.redelivered == 3
+        assert t.broker.totals().workers_lost == lost
+        assert t.broker.totals().redelivered == 3
         assert info(t)["workers"] == []
 
     def test_only_its_own_supervisor_can_report_a_worker(self, talk: Any) -> None:
@@ -409,8 +409,8 @@ class TestProducersAway:
         t.producer(b"p2", id=b"me")
         t.publish(b"p2", 1, ["a", "b"], reply=True)
         assert confirmed(t.hear(), b"p2") == [1]
-        assert t.broker.counters.duplicates == 1
-        assert t.broker.counters.published == 2
+        assert t.broker.totals().duplicates == 1
+        assert t.broker.totals().published == 2
 
     def test_a_result_that_could_not_be_sent_is_kept(self, talk: Any) -> None:
         t = talk()
@@ -450,7 +450,7 @@ class TestProducersAway:
             t.broker.unreachable(b"p1", [encode(result), pack(["A"])], t.now)
         t.hello("producer", b"p2", b"me")
         assert [message for _, message, _ in t.hear()[1:]] == results
-        assert t.broker.counters.results_lost == 0
+        assert t.broker.totals().results_lost == 0
 
     def test_a_result_without_a_frame_is_kept_too(self, talk: Any) -> None:
         """Status DONE: it ran, and no value travels."""
@@ -558,7 +558,7 @@ class TestAsk:
         }
 
     def test_anything_else_is_refused(self, talk: Any) -> None:
-        text = "cannot tell 'all': ask for info or dead"
+        text = "cannot tell 'all': ask for info, stats or dead"
         assert talk().say(b"x", Ask("all")) == [Refuse("malformed", 0, text)]
 
     def test_collector_pauses_add_up(self, talk: Any) -> None:
@@ -679,12 +679,12 @@ def test_receive_never_raises(said: list[tuple[bytes, list[bytes]]]) -> None:
 @given(st.lists(st.binary(max_size=140) | st.sampled_from([b"q", b"\x91\x01"]), max_size=4))
 def test_ingest_never_raises(frames: list[bytes]) -> None:
     broker = crowd()
-    before = broker.counters.ingested
-    outcome = broker.ingest(frames)
-    assert (outcome is Ingest.TAKEN) == (broker.counters.ingested > before)
+    before = broker.totals().ingested
+    outcome = broker.ingest(frames, 0.0)
+    assert (outcome is Ingest.TAKEN) == (broker.totals().ingested > before)
     if len(frames) != 2:
         assert outcome is Ingest.REFUSED
-        assert broker.counters.garbage == 1
+        assert broker.totals().garbage == 1
 
 
 @given(st.binary(max_size=60), st.lists(st.binary(max_size=30), max_size=2))

@@ -45,17 +45,17 @@ class TestHandingOut:
         assert deliveries(pair.hear()) == [
             (
                 b"w",
-                Deliver(500, "q", [["t", 0, 2, 1], ["t", 1, 1, 1]]),
+                Deliver(500, "q", [["t", 0, 2, 1, 0], ["t", 1, 1, 1, 0]]),
                 [pack(["a", "b"]), pack(["c"])],
             )
         ]
         assert (pair.ready(), pair.leased()) == (0, 3)
-        assert pair.broker.counters.delivered == 3
+        assert pair.broker.totals().delivered == 3
 
     def test_no_more_than_credit(self, pair: Any, deliveries: Any) -> None:
         pair.publish(b"p", 1, list(range(25)))
         ((_, message, frames),) = deliveries(pair.hear())
-        assert message.batches == [["t", 0, 10, 1]]
+        assert message.batches == [["t", 0, 10, 1, 0]]
         assert frames == [pack(list(range(10)))]
         pair.settle(b"w", message.lease, [[0, 0, 4, DONE]], credit=10)
         assert deliveries(pair.hear()) == [], "cutting costs: not for less than half its credit"
@@ -168,7 +168,7 @@ class TestSettling:
         assert pair.broker.is_empty()
         assert pair.broker.intake.budget.bytes == 0
         assert len(pair.broker.dispatch.leases) == 0
-        assert pair.broker.counters.done == 4
+        assert pair.broker.totals().done == 4
 
     def test_results_go_to_who_published(self, pair: Any, deliveries: Any) -> None:
         pair.producer(b"other")
@@ -180,8 +180,8 @@ class TestSettling:
             (b"p", Result(1, 0, 1, FAILED), [NO]),
             (b"p", Result(1, 1, 1, DONE), []),
         ]
-        assert pair.broker.counters.results == 4
-        assert pair.broker.counters.dead == 0, "who awaits a failure is told, and keeps it"
+        assert pair.broker.totals().results == 4
+        assert pair.broker.totals().dead == 0, "who awaits a failure is told, and keeps it"
 
     def test_positions_are_those_of_the_batch_as_published(
         self, talk: Any, deliveries: Any
@@ -202,8 +202,8 @@ class TestSettling:
         lease = self.leased(pair, deliveries)
         pair.settle(b"w", lease, [[0, 0, 4, RESULTS]], pack([1, 2, 3, 4]))
         assert pair.hear() == []
-        assert pair.broker.counters.done == 4
-        assert pair.broker.counters.results == 0
+        assert pair.broker.totals().done == 4
+        assert pair.broker.totals().results == 0
 
     def test_failures_are_dead_letters(self, pair: Any, deliveries: Any) -> None:
         lease = self.leased(pair, deliveries)
@@ -214,7 +214,7 @@ class TestSettling:
             ("q", "t", pack([2]), "failed", pack(["B", "2", ""]), 1),
             ("q", "t", pack([1]), "failed", pack(["A", "1", ""]), 1),
         ]
-        assert pair.broker.counters.dead == pair.broker.counters.failed == 3
+        assert pair.broker.totals().dead == pair.broker.totals().failed == 3
 
     @pytest.mark.parametrize(("errors", "kept"), [
         (pack([["E", "all", ""]]), pack(["E", "all", ""])), (b"\x91\xc1", b""),
@@ -245,24 +245,24 @@ class TestSettling:
         pair.settle(b"w", lease, [[0, 0, 1, DONE], [0, 2, 2, RETURNED]], credit=1)
         pair.settle(b"w", lease, [[0, 1, 1, DONE]], credit=10)
         (_, message, frames), *_ = deliveries(pair.hear())
-        assert message.batches[0] == ["t", 0, 2, 1], "it did not start, so it is no new attempt"
+        assert message.batches[0] == ["t", 0, 2, 1, 0], "it did not start, so it is no new attempt"
         assert frames[0] == pack([2, 3])
-        assert pair.broker.counters.returned == 2
+        assert pair.broker.totals().returned == 2
 
     def test_what_is_not_open_is_stale(self, pair: Any, deliveries: Any) -> None:
         lease = self.leased(pair, deliveries)
         pair.settle(b"w", lease, [[0, 0, 2, DONE]])
         pair.settle(b"w", lease, [[0, 1, 2, DONE], [0, 3, 2, DONE], [1, 0, 1, DONE],
                                   [0, 2, 0, DONE], [0, 2, 1, DONE]])  # fmt: skip
-        assert pair.broker.counters.stale == 2 + 2 + 1 + 0
-        assert pair.broker.counters.done == 3
+        assert pair.broker.totals().stale == 2 + 2 + 1 + 0
+        assert pair.broker.totals().done == 3
         assert pair.leased() == 1
 
     def test_a_lease_belongs_to_its_worker(self, pair: Any, deliveries: Any) -> None:
         lease = self.leased(pair, deliveries)
         pair.worker(b"w2")
         pair.settle(b"w2", lease, [[0, 0, 4, DONE]])
-        assert pair.broker.counters.stale == 4
+        assert pair.broker.totals().stale == 4
         assert pair.leased() == 4
 
     def test_after_the_lease_was_taken_back_it_is_stale(self, pair: Any, deliveries: Any) -> None:
@@ -272,7 +272,7 @@ class TestSettling:
         ((_, again, _),) = deliveries(pair.hear())
         pair.settle(b"w", lease, [[0, 0, 4, RESULTS]], pack([1, 2, 3, 4]), credit=0)
         assert pair.hear() == []
-        assert pair.broker.counters.stale == 4
+        assert pair.broker.totals().stale == 4
         pair.settle(b"w", again.lease, [[0, 0, 4, DONE]])
         assert pair.hear() == [(b"p", Result(1, 0, 4, DONE), [])]
 
@@ -332,8 +332,8 @@ class TestTakingBack:
         t.worker(b"w2", credit=100)
         ((_, message, frames),) = deliveries(t.hear())
         assert frames == [pack([10]), pack([20, 21]), pack([30, 31])]
-        assert message.batches == [["t", 0, 1, 2], ["t", 0, 2, 2], ["t", 0, 2, 1]]
-        assert t.broker.counters.redelivered == 3
+        assert message.batches == [["t", 0, 1, 2, 0], ["t", 0, 2, 2, 0], ["t", 0, 2, 1, 0]]
+        assert t.broker.totals().redelivered == 3
 
     def test_suspects_go_out_alone_and_one_at_a_time(self, talk: Any, deliveries: Any) -> None:
         t = talk(crashes_max=3)
@@ -477,7 +477,7 @@ class TestTakingBack:
         t.say(b"s", Departed(b"w", "stopped", 0, 0, ""))
         t.worker(b"w2", credit=10)
         ((_, message, _),) = deliveries(t.hear())
-        assert message.batches == [["t", 0, 2, 2]]
+        assert message.batches == [["t", 0, 2, 2, 0]]
 
 
 class TestTimeout:
@@ -556,7 +556,7 @@ class TestMalformedBatches:
         t.worker(credit=2)
         ((_, _, frames),) = deliveries(t.hear())
         assert frames == [pack(["good"])]
-        assert t.broker.counters.failed == t.broker.counters.dead == 4
+        assert t.broker.totals().failed == t.broker.totals().dead == 4
         letter = t.broker.dead.newest(1)[0]
         assert (letter.reason, letter.body) == ("malformed", self.BODY)
         t.settle(b"w", 500 + 9, [])
@@ -596,6 +596,6 @@ class TestEgress:
         assert take("out") == [b"out", pack([3])]
         assert take("out") is None
         assert take("other") is None
-        assert t.broker.counters.egressed == 3
+        assert t.broker.totals().egressed == 3
         assert t.broker.intake.budget.bytes == 0
         assert t.broker.is_empty()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, get_type_hints
 
 import msgpack
@@ -12,7 +13,10 @@ from hypothesis import strategies as st
 
 from zqueue.errors import InvalidName, ProtocolError
 from zqueue.protocol.messages import (
+    HEADER_BYTES_MAX,
     KINDS,
+    MAP_BYTES_MAX,
+    MAP_DEPTH_MAX,
     TRY_AGAIN,
     VERSION,
     Ask,
@@ -34,6 +38,8 @@ from zqueue.protocol.messages import (
     check_name,
     decode,
     encode,
+    unpack_header,
+    unpack_map,
 )
 
 BIG = (1 << 63) - 1
@@ -49,7 +55,7 @@ EXAMPLES: dict[type[Any], list[Any]] = {
     Result: [Result(9, 0, 512, 1), Result(1, 0, 0, 4)],
     Await: [Await([]), Await([1, 70_000, BIG])],
     Credit: [Credit(0), Credit(16_384)],
-    Deliver: [Deliver(1 << 56, "mail", [["send", 1, 512, 1], ["", 0, 1, 2]]), Deliver(1, "q", [])],
+    Deliver: [Deliver(1 << 56, "mail", [["send", 1, 512, 1, 250], ["", 0, 1, 2]]), Deliver(1, "q", [])],
     Settle: [Settle(5, 100, [[0, 0, 512, 0], [1, 3, 1, 2]]), Settle(5, 0, [])],
     Departed: [Departed(b"worker", "crashed", 0, 0, "signal 9"), Departed(b"w", "", 7, 8, "")],
     Ask: [Ask("info"), Ask("")],
@@ -73,7 +79,7 @@ WRONG: dict[Any, list[Any]] = {
         *([[0, 0, 1, value]] for value in NOT_A_NUMBER),
     ],
     list[list[Any]]: [
-        None, "", ["t", 0, 1, 1], [["t", 0, 1]], [["t", 0, 1, 1, 1]], [[]], [[b"t", 0, 1, 1]],
+        None, "", ["t", 0, 1, 1], [["t", 0, 1]], [["t", 0, 1, 1, -1]], [[]], [[b"t", 0, 1, 1]],
         *([["t", value, 1, 1]] for value in NOT_A_NUMBER),
         *([["t", 0, 1, value]] for value in NOT_A_NUMBER),
     ],
@@ -91,6 +97,14 @@ WRONG_FIELDS = [
 def header_of(message: Any) -> list[Any]:
     """The header as a list, to be spoiled."""
     return [VERSION, KIND_OF[type(message)], *message]
+
+
+def malformed(call: Callable[[bytes], Any], frame: bytes) -> str:
+    """The text of the ProtocolError that a call raises."""
+    with pytest.raises(ProtocolError) as caught:
+        call(frame)
+    assert caught.value.code == "malformed"
+    return str(caught.value)
 
 
 def refused(frame: bytes) -> ProtocolError:
@@ -149,10 +163,16 @@ def test_further_fields_of_a_later_version_are_passed_over(message: Any, extra: 
 @pytest.mark.parametrize("message", ALL, ids=repr)
 def test_too_few_fields_are_refused(message: Any) -> None:
     header = header_of(message)
-    for length in range(2 + (not message), len(header)):
+    needed = len(header) - len(message._field_defaults)
+    for length in range(2 + (not message), needed):
         error = refused(msgpack.packb(header[:length]))
         assert error.code == "malformed"
         assert type(message).__name__ in str(error)
+
+
+def test_a_field_that_an_earlier_version_lacks_has_its_default() -> None:
+    header = header_of(Publish(7, "q", "t", 1, 5000))
+    assert decode(msgpack.packb(header[:-1])) == Publish(7, "q", "t", 1, 0)
 
 
 @pytest.mark.parametrize(("cls", "field", "value"), WRONG_FIELDS)
@@ -193,6 +213,101 @@ def test_a_header_that_is_no_array_is_refused(value: Any) -> None:
 def test_a_header_over_its_limit_is_refused() -> None:
     error = refused(encode(Refuse("full", 1, "x" * 16_400)))
     assert str(error) == "the header is over 16384 bytes"
+
+
+class TestUnpackHeader:
+    def test_round_trip(self) -> None:
+        header = [1, "a", b"b", [2], None, True, 1.5]
+        assert unpack_header(msgpack.packb(header)) == header
+
+    @pytest.mark.parametrize("header", [[1, {"a": 1}], [1, [[{1: 2}]]], {"a": 1}], ids=repr)
+    def test_maps_in_it_are_refused(self, header: Any) -> None:
+        assert malformed(unpack_header, msgpack.packb(header)).startswith("cannot be unpacked: ")
+
+    @pytest.mark.parametrize("value", [None, 1, "text", b"bytes", True], ids=repr)
+    def test_no_array(self, value: Any) -> None:
+        assert malformed(unpack_header, msgpack.packb(value)) == "the header is not an array"
+
+    def test_limit(self) -> None:
+        header = ["x" * (HEADER_BYTES_MAX - 4)]
+        assert len(msgpack.packb(header)) == HEADER_BYTES_MAX
+        assert unpack_header(msgpack.packb(header)) == header
+        header[0] += "x"
+        assert malformed(unpack_header, msgpack.packb(header)) == "the header is over 16384 bytes"
+
+    @pytest.mark.parametrize(
+        "frame", [b"", b"\x92\x01", b"\xc1", b"\x91\xa1\xff", b"\x90\x00", b"\x91" * 5000,
+                  b"\xdd\xff\xff\xff\xff"], ids=lambda frame: frame[:5].hex()
+    )  # fmt: skip
+    def test_not_whole(self, frame: bytes) -> None:
+        assert malformed(unpack_header, frame)
+
+    @given(st.binary(max_size=60))
+    def test_random_bytes_are_a_list_or_a_protocol_error(self, frame: bytes) -> None:
+        try:
+            assert type(unpack_header(frame)) is list
+        except ProtocolError:
+            pass
+
+
+class TestUnpackMap:
+    def test_round_trip(self) -> None:
+        about = {"pid": 7, "queues": ["a", "b"], "supervisor": b"\x00" * 16, "tasks": {"t": "q"}}
+        assert unpack_map(msgpack.packb(about)) == about
+
+    @pytest.mark.parametrize("value", [[], None, "x", 1, [{"a": 1}]], ids=repr)
+    def test_not_a_map(self, value: Any) -> None:
+        assert malformed(unpack_map, msgpack.packb(value)) == "not a map with text keys"
+
+    @pytest.mark.parametrize("key", [1, b"k", None, True, 1.5], ids=repr)
+    def test_keys_that_are_not_text(self, key: Any) -> None:
+        for value in ({key: 1}, {"a": 1, key: 1}):
+            text = malformed(unpack_map, msgpack.packb(value))
+            assert text.startswith(("not a map with text keys", "cannot be unpacked: "))
+
+    @pytest.mark.parametrize("key", [1, None, True, 1.5], ids=repr)
+    def test_keys_that_are_not_text_further_inside(self, key: Any) -> None:
+        """So many that fall on one another cannot be made there either."""
+        for value in ({"a": {key: 1}}, {"a": [1, [{"b": 1, key: 1}]]}):
+            assert malformed(unpack_map, msgpack.packb(value)).startswith("cannot be unpacked: ")
+
+    @pytest.mark.parametrize(
+        "frame", [b"", b"\x81\xa1k", b"\xc1", b"\x81\xa1\xff\x01", b"\x80\x80", b"\x81\xa1k" * 5000,
+                  b"\xdf\xff\xff\xff\xff"], ids=lambda frame: frame[:5].hex()
+    )  # fmt: skip
+    def test_not_whole(self, frame: bytes) -> None:
+        assert malformed(unpack_map, frame)
+
+    def test_over_its_limit(self) -> None:
+        value = {"x": "y" * (MAP_BYTES_MAX - 6)}
+        frame = msgpack.packb(value)
+        assert len(frame) == MAP_BYTES_MAX
+        assert unpack_map(frame) == value
+        value["x"] += "y"
+        frame = msgpack.packb(value)
+        assert malformed(unpack_map, frame) == "the map is over 65536 bytes"
+        assert unpack_map(frame, nbytes_max=1 << 20) == value
+
+    @pytest.mark.parametrize("layer", [lambda deep: {"x": deep}, lambda deep: {"x": [deep]}])
+    def test_depth(self, layer: Callable[[Any], Any]) -> None:
+        """A broker's own answer holds what peers may say, and so nests deeper than that."""
+        deep: Any = 1
+        for _ in range(0, MAP_DEPTH_MAX, 1 if layer(1) == {"x": 1} else 2):
+            deep = layer(deep)
+        assert unpack_map(msgpack.packb(deep)) == deep
+        deeper = {"x": deep}
+        text = f"the map nests deeper than {MAP_DEPTH_MAX}"
+        assert malformed(unpack_map, msgpack.packb(deeper)) == text
+        assert unpack_map(msgpack.packb(deeper), depth_max=MAP_DEPTH_MAX + 1) == deeper
+
+    @given(st.binary(max_size=60))
+    def test_random_bytes_are_a_map_or_a_protocol_error(self, frame: bytes) -> None:
+        try:
+            value = unpack_map(frame)
+        except ProtocolError:
+            return
+        assert type(value) is dict
+        assert all(type(key) is str for key in value)
 
 
 @given(st.binary(max_size=200))

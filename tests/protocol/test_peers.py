@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from zqueue.core.histogram import Histogram
 from zqueue.core.ready import Budget, ReadyQueue
 from zqueue.protocol.messages import DONE, RESULTS, Result
 from zqueue.protocol.peers import HELD_BYTES_MAX, Producer, Queue, Supervisor, Worker
@@ -58,7 +59,7 @@ def test_pauses_as_reported(report: dict[str, Any], pauses: Any) -> None:
 
 def test_reprs_print_the_state() -> None:
     ready = ReadyQueue("mail", tasks_max=9, bytes_max=9, budget=Budget(9))
-    queue = Queue(ready, egress=False)
+    queue = Queue(ready, egress=False, wait=Histogram(), batches=Histogram())
     assert repr(queue) == "<Queue <ReadyQueue mail: 0 ready, 0 leased>, 0 hungry, 0 withheld>"
     worker = Worker(b"w", b"peer", {}, [queue])
     assert repr(worker) == "<Worker 77: 0 in flight, credit 0>"

@@ -590,7 +590,7 @@ class Broken(RuleBasedStateMachine):
 
     @invariant()
     def everything_is_counted(self) -> None:
-        c = self.broker.counters
+        c = self.broker.totals()
         held = sum(queue.ready.tasks for queue in self.broker.intake.queues.values())
         assert c.published == c.done + c.failed + held
         assert c.dead == self.broker.dead.total

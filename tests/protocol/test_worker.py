@@ -28,7 +28,7 @@ from zqueue.protocol.worker import Leased, LeasedBatch, Run, SupervisorProtocol,
 
 WELCOME = Welcome(b"broker-1", 1000, 5000)
 UNKNOWN = Refuse("unknown-peer", 0, "")
-DELIVER = Deliver(7, "q", [["t", 0, 2, 1], ["", 1, 1, 3]])
+DELIVER = Deliver(7, "q", [["t", 0, 2, 1, 250], ["", 1, 1, 3]])
 FRAMES = (pack([1, 2]), pack([3]))
 
 
@@ -73,8 +73,8 @@ class TestWorker:
             Leased(
                 7,
                 [
-                    LeasedBatch("q", "t", False, 2, 1, FRAMES[0]),
-                    LeasedBatch("q", "", True, 1, 3, FRAMES[1]),
+                    LeasedBatch("q", "t", False, 2, 1, 250, FRAMES[0]),
+                    LeasedBatch("q", "", True, 1, 3, 0, FRAMES[1]),
                 ],
             )
         ]

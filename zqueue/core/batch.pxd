@@ -13,6 +13,8 @@ cdef class Frame:
     cdef public Py_ssize_t count
     cdef public long long sequence
     cdef public bint reply
+    cdef public double at
+    cdef public long long age_us
 
 
 @cython.final

@@ -48,9 +48,12 @@ class Frame:
 
     ``origin`` is whoever published it (opaque here; None for the plain lane) and ``sequence``
     the number the publisher gave it: results are addressed by these two and the task's position.
+    ``at`` is the instant it came, and ``age_us`` how long it had waited by then.
     """
 
     __slots__ = (
+        "age_us",
+        "at",
         "body",
         "count",
         "damage",
@@ -69,6 +72,8 @@ class Frame:
         body: bytes,
         count: int,
         *,
+        at: float = 0.0,
+        age_us: int = 0,
         origin: object = None,
         sequence: int = 0,
         reply: bool = False,
@@ -77,6 +82,8 @@ class Frame:
         self.task = task
         self.body = body
         self.count = count
+        self.at = at
+        self.age_us = age_us
         self.origin = origin
         self.sequence = sequence
         self.reply = reply

@@ -10,7 +10,10 @@ NAMES = (
 
 
 class Counters:
-    """What a broker did since it started. Each is a number of tasks unless it says otherwise."""
+    """What a broker did since it started, with one queue or beside all queues.
+
+    Each is a number of tasks unless it says otherwise.
+    """
 
     __slots__ = NAMES
 
@@ -45,6 +48,11 @@ class Counters:
         """Results whose submitter was gone."""
         self.workers_lost = 0
         """Workers that died or fell silent."""
+
+    def add(self, other: Counters) -> None:
+        """Count what another one counted."""
+        for name in NAMES:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def as_dict(self) -> dict[str, int]:
         """Name to value."""

@@ -107,6 +107,11 @@ class ReadyQueue:
         self._new.append(batch)
         self._count_ready(batch)
 
+    def oldest(self) -> float | None:
+        """When the batch came that waits longest in front; None if nothing waits."""
+        came = [source[0].frame.at for source in (self._returned, self._new) if source]
+        return min(came, default=None)
+
     def has_suspect(self) -> bool:
         """Whether the next task must run alone."""
         return bool(self._returned) and self._returned[0].crashes > 0

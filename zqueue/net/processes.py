@@ -1,9 +1,10 @@
-"""Starting Python processes of our own, from a clean interpreter."""
+"""Processes of our own: starting them from a clean interpreter, and what one of them needs."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import resource
 import signal
 import subprocess
 import sys
@@ -40,3 +41,12 @@ def start_python(
 def _end_with_parent() -> None:
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def rss_bytes() -> int:
+    """Resident memory now; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0

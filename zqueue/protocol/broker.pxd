@@ -10,7 +10,7 @@ from .messages cimport decode, encode
 
 @cython.final
 cdef class BrokerProtocol:
-    cdef public object id, limits, about, pauses, dead
+    cdef public object id, limits, about, pauses, dead, figures
     cdef public Counters counters
     cdef public Intake intake
     cdef public Dispatch dispatch

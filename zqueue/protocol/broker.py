@@ -26,6 +26,7 @@ from ..core.pauses import Pauses, PauseStats, add_up
 from ..errors import ProtocolError
 from .codec import pack
 from .dispatch import Dispatch
+from .figures import Figures
 from .intake import Ingest, Intake
 from .messages import (
     CRASHED,
@@ -61,7 +62,7 @@ PRODUCER_AWAY_S = 600.0
 that it sends again are recognised."""
 
 REPORT_BYTES_MAX = 4096
-"""Bytes of a worker's report. They are all told together."""
+"""Bytes of what is kept of a worker's report. They are all told together."""
 
 LISTED_MAX = 500
 """Queues, workers or tasks listed in one answer to `Ask`."""
@@ -124,6 +125,8 @@ class BrokerProtocol:
         self.pauses = Pauses()
         """Of this process's garbage collector; whoever drives the machine feeds it."""
         self.counters = Counters()
+        """Of what belongs to no queue; `totals` has all."""
+        self.figures = Figures()
         self.dead = DeadLetters()
         self._out: list[tuple[bytes, list[bytes]]] = []
         self.intake = Intake(
@@ -156,15 +159,16 @@ class BrokerProtocol:
         self._ending = False
         self._departed_gc: PauseStats = {"count": 0, "total": 0.0, "max": 0.0}
         self._says: dict[
-            type[Any], tuple[type[Any], Callable[[Any, Any, list[bytes], float], None]]
+            type[Any],
+            tuple[tuple[type[Any], ...], Callable[[Any, Any, list[bytes], float], None]],
         ]
         self._says = {
-            Publish: (Producer, self._on_publish),
-            Await: (Producer, self._on_await),
-            Credit: (Worker, self._on_credit),
-            Settle: (Worker, self._on_settle),
-            Report: (Worker, self._on_report),
-            Departed: (Supervisor, self._on_departed),
+            Publish: ((Producer,), self._on_publish),
+            Await: ((Producer,), self._on_await),
+            Credit: ((Worker,), self._on_credit),
+            Settle: ((Worker,), self._on_settle),
+            Report: ((Worker, Producer), self._on_report),
+            Departed: ((Supervisor,), self._on_departed),
         }
         """Who may say what, beside `Hello`, `Heartbeat`, `Goodbye` and `Ask`, which all may."""
 
@@ -178,6 +182,7 @@ class BrokerProtocol:
 
     def receive(self, peer: bytes, frames: list[bytes], now: float) -> None:
         """Take a message. Whatever it holds, this does not raise."""
+        self.intake.now = now
         try:
             message = decode(frames[0]) if frames else None
             if message is None:
@@ -187,8 +192,9 @@ class BrokerProtocol:
             self.counters.garbage += 1
             self._send(peer, Refuse(error.code, 0, str(error)), [])
 
-    def ingest(self, frames: list[bytes]) -> Ingest:
+    def ingest(self, frames: list[bytes], now: float) -> Ingest:
         """Take a message ``[queue, batch]`` of the plain lane."""
+        self.intake.now = now
         if len(frames) != 2 or len(frames[0]) > 128:
             self.counters.garbage += 1
             return Ingest.REFUSED
@@ -206,6 +212,7 @@ class BrokerProtocol:
 
     def tick(self, now: float) -> None:
         """Time has passed: who was silent for too long is lost."""
+        self.intake.now = now
         for peer in self._liveness.lost(now):
             self._lose(peer, now, Loss.SILENT)
         for producer_id in self._away.lost(now):
@@ -250,7 +257,7 @@ class BrokerProtocol:
     def _receive(self, peer: bytes, message: Message, frames: list[bytes], now: float) -> None:
         known = self._peers.get(peer)
         said = self._says.get(type(message))
-        if said is not None and type(known) is said[0]:
+        if said is not None and type(known) in said[0]:
             self._liveness.hear(peer, now)
             said[1](known, message, frames, now)
         elif isinstance(message, Hello):
@@ -402,10 +409,17 @@ class BrokerProtocol:
             self._lose(worker.peer, now, Loss.MISBEHAVED)
             raise
 
-    def _on_report(self, worker: Worker, message: Report, frames: list[bytes], now: float) -> None:
+    def _on_report(
+        self, peer: Worker | Producer, message: Report, frames: list[bytes], now: float
+    ) -> None:
         if len(frames) != 1:
             raise ProtocolError(MALFORMED, "Report has one frame after its header")
-        worker.report = unpack_map(frames[0], nbytes_max=REPORT_BYTES_MAX)
+        report = unpack_map(frames[0])
+        self.figures.add(report)
+        if isinstance(peer, Worker):
+            if len(pack(report)) > REPORT_BYTES_MAX:
+                raise ProtocolError(MALFORMED, f"the report is over {REPORT_BYTES_MAX} bytes")
+            peer.report = report
 
     def _on_departed(
         self, supervisor: Supervisor, message: Departed, frames: list[bytes], now: float
@@ -427,10 +441,12 @@ class BrokerProtocol:
     def _tell(self, what: str) -> bytes:
         if what == "info":
             return pack(self.info())
+        if what == "stats":
+            return pack(self.stats())
         if what == "dead":
             letters = [list(letter) for letter in self.dead.newest(100)]
             return pack({"letters": letters, "total": self.dead.total})
-        raise ProtocolError(MALFORMED, f"cannot tell {what[:40]!r}: ask for info or dead")
+        raise ProtocolError(MALFORMED, f"cannot tell {what[:40]!r}: ask for info, stats or dead")
 
     def info(self) -> dict[str, Any]:
         """The state of things, as plain data."""
@@ -448,7 +464,7 @@ class BrokerProtocol:
             },
             "workers": [_worker_info(w) for w in list(self._workers.values())[:LISTED_MAX]],
             "tasks": dict(list(self._tasks.items())[:LISTED_MAX]),
-            "counters": self.counters.as_dict(),
+            "counters": self.totals().as_dict(),
             "dead": {
                 "kept": len(self.dead),
                 "evicted": self.dead.evicted,
@@ -456,6 +472,40 @@ class BrokerProtocol:
             },
             "gc_pause_ms": {"broker": self.pauses.stats(), "worker": add_up(gc)},
             **self.about(),
+        }
+
+    def totals(self) -> Counters:
+        """What was counted, in all queues and beside them."""
+        totals = Counters()
+        totals.add(self.counters)
+        for queue in self.intake.queues.values():
+            totals.add(queue.counters)
+        return totals
+
+    def stats(self) -> dict[str, Any]:
+        """What metrics are made of: as `info`, with all counters and histograms since the start.
+
+        Histograms are as `Histogram.to_wire` gives them.
+        """
+        intake, state = self.intake, self.info()
+        for name, told in state["queues"].items():
+            queue = intake.queues[name]
+            oldest = queue.ready.oldest()
+            told["oldest_s"] = 0.0 if oldest is None else max(0.0, intake.now - oldest)
+            told["counters"] = queue.counters.as_dict()
+            if queue.wait is not intake.other_wait:
+                told["wait"] = queue.wait.to_wire()
+                told["batches"] = queue.batches.to_wire()
+        return {
+            **state,
+            "other_queues": {
+                "queues": max(0, len(intake.queues) - len(state["queues"])),
+                "wait": intake.other_wait.to_wire(),
+                "batches": intake.other_batches.to_wire(),
+            },
+            "beside_queues": self.counters.as_dict(),
+            "figures": {name: meter.to_wire() for name, meter in self.figures.tasks.items()},
+            "confirm": self.figures.confirm.to_wire(),
         }
 
     def _send(self, peer: bytes, message: Message, frames: list[bytes]) -> None:
@@ -472,6 +522,7 @@ def _queue_info(queue: Queue) -> dict[str, Any]:
         "bytes_max": ready.bytes_max,
         "workers": queue.workers,
         "withheld": len(queue.withheld),
+        "paused": queue.paused,
         "plain": queue.egress,
     }
 

@@ -108,6 +108,8 @@ class Dispatch:
 
     def _feed(self, queue: Queue) -> None:
         ready, hungry = queue.ready, queue.hungry
+        if queue.paused:
+            return
         while ready.ready_tasks and hungry:
             suspect = ready.has_suspect()
             worker = _next_hungry(hungry, suspect)
@@ -141,8 +143,12 @@ class Dispatch:
                 continue
             frame = batch.frame
             flags = REPLY if frame.reply else 0
-            headers.append([frame.task, flags, batch.count, batch.attempt])
+            waited_s = max(0.0, self._intake.now - frame.at)
+            age_us = frame.age_us + int(waited_s * 1e6)
+            headers.append([frame.task, flags, batch.count, batch.attempt, age_us])
             sound.append(batch)
+            if batch.attempt == 1:
+                queue.wait.record_many(waited_s, batch.count)
         if len(sound) < len(batches):
             self.leases.end(lease)
             if not sound:
@@ -151,7 +157,7 @@ class Dispatch:
         worker.leases[lease.number] = lease
         worker.in_flight += lease.tasks
         worker.alone = alone
-        self._counters.delivered += lease.tasks
+        queue.counters.delivered += lease.tasks
         self._send(worker.peer, Deliver(lease.number, queue.ready.name, headers), frames)
 
     # --- settling ---
@@ -191,14 +197,14 @@ class Dispatch:
     ) -> None:
         queue.ready.settle(count)
         if status == RETURNED:
-            self._counters.returned += count
+            queue.counters.returned += count
             queue.ready.give_back([batch.part(first, count)])
             self._intake.changed[queue] = None
         elif status == FAILED:
-            self._counters.failed += count
+            queue.counters.failed += count
             self._fail(batch.part(first, count), "failed", frame)
         else:
-            self._counters.done += count
+            queue.counters.done += count
             if batch.frame.reply:
                 self._result(batch.part(first, count), status, frame)
 
@@ -207,7 +213,7 @@ class Dispatch:
         if batch.frame.reply:
             self._result(batch, FAILED, errors)
             return
-        self._counters.dead += batch.count
+        self._intake.queues[batch.frame.queue].counters.dead += batch.count
         each = self._errors_of(batch, errors)
         for position, error in zip(range(batch.count), each, strict=False):
             try:
@@ -263,7 +269,7 @@ class Dispatch:
     def _bury_malformed(self, queue: Queue, batch: Batch, text: str) -> None:
         queue.ready.settle(batch.count)
         queue.ready.release(batch)
-        self._counters.failed += batch.count
+        queue.counters.failed += batch.count
         self._fail(batch, "malformed", pack([["ProtocolError", text, ""]]))
         self._intake.made_room()
 
@@ -287,7 +293,7 @@ class Dispatch:
                     queue.ready.settle(1)
                     if lease.is_closed(index):
                         queue.ready.release(batch)
-                    self._counters.failed += 1
+                    queue.counters.failed += 1
                     error = pack([["TaskTimeout", message.text, ""]])
                     self._fail(batch.part(position, 1), "timeout", error)
                     self._intake.made_room()
@@ -326,11 +332,11 @@ class Dispatch:
             if crashed:
                 part.crashes += 1
             if part.crashes >= self._crashes_max and part.count == 1:
-                self._counters.failed += 1
+                queue.counters.failed += 1
                 why = f"{part.crashes} workers died while they ran it; the last: {text or 'lost'}"
                 self._fail(part, "crashed", pack([["WorkerLost", why, ""]]))
             else:
-                self._counters.redelivered += part.count
+                queue.counters.redelivered += part.count
                 part.attempt += 1
                 again.append(part)
         queue.ready.give_back(again)
@@ -355,7 +361,7 @@ class Dispatch:
                 continue
             queue.ready.settle(batch.count)
             queue.ready.release(batch)
-            self._counters.egressed += batch.count
+            queue.counters.egressed += batch.count
             self._intake.made_room()
             return [name.encode(), body]
         return None

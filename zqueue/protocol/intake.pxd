@@ -14,6 +14,8 @@ cdef class Intake:
     cdef public dict queues, changed
     cdef public Budget budget
     cdef public bint draining
+    cdef public double now
+    cdef public object other_wait, other_batches
     cdef Counters _counters
     cdef object _send, _queue_tasks_max, _queue_bytes_max, _queues_max, _egress
     cdef readonly dict _confirming, _withholding

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from ..core.batch import OVERHEAD_BYTES, Batch, Frame
 from ..core.confirm import Taken, to_ranges
 from ..core.counters import Counters
+from ..core.histogram import Histogram
 from ..core.ready import Budget, ReadyQueue
 from ..errors import ProtocolError
 from .codec import FRAME_BYTES_MAX, array_length
@@ -38,6 +39,9 @@ from .messages import (
 from .peers import Producer, Queue
 
 Send = Callable[[bytes, Message, list[bytes]], None]
+
+METERED_QUEUES_MAX = 500
+"""Queues with histograms of their own: they take 16 KiB."""
 
 CONFIRM_SEQUENCES_MAX = 512
 """Numbers in one `Confirm`, so that its header stays within its limit."""
@@ -73,6 +77,8 @@ class Intake:
         self.queues: dict[str, Queue] = {}
         self.budget = Budget(bytes_max)
         self.draining = False
+        self.now = 0.0
+        """When the message came that is being dealt with."""
         self.changed: dict[Queue, None] = {}
         """Queues that got tasks since the dispatcher last looked."""
         self._counters = counters
@@ -81,6 +87,9 @@ class Intake:
         self._queue_bytes_max = queue_bytes_max
         self._queues_max = queues_max
         self._egress = egress
+        self.other_wait = Histogram()
+        self.other_batches = Histogram()
+        """What queues beyond `METERED_QUEUES_MAX` have in common."""
         self._confirming: dict[Producer, None] = {}
         self._withholding: dict[Queue, None] = {}
 
@@ -105,7 +114,13 @@ class Intake:
             bytes_max=self._queue_bytes_max,
             budget=self.budget,
         )
-        queue = self.queues[name] = Queue(ready, egress=name in self._egress)
+        is_other = len(self.queues) >= METERED_QUEUES_MAX
+        queue = self.queues[name] = Queue(
+            ready,
+            egress=name in self._egress,
+            wait=self.other_wait if is_other else Histogram(),
+            batches=self.other_batches if is_other else Histogram(),
+        )
         return queue
 
     def publish(self, producer: Producer, message: Publish, body: bytes) -> None:
@@ -131,11 +146,11 @@ class Intake:
             self._refuse(producer, sequence, error.code, str(error))
             return
         if queue.ready.is_over(frame.count, len(body) + OVERHEAD_BYTES):
-            self._counters.postponed += 1
+            queue.counters.postponed += 1
             self._refuse(producer, sequence, FULL, f"queue {message.queue!r} is full")
             return
         producer.taken.add(sequence)
-        self._counters.published += frame.count
+        queue.counters.published += frame.count
         frame.origin = producer
         frame.sequence = sequence
         if frame.reply:
@@ -155,7 +170,7 @@ class Intake:
             return Ingest.REFUSED
         if queue.ready.is_full():
             return Ingest.FULL
-        self._counters.ingested += frame.count
+        queue.counters.ingested += frame.count
         self._put(queue, frame)
         return Ingest.TAKEN
 
@@ -192,7 +207,11 @@ class Intake:
             raise ProtocolError(
                 NO_RESULTS, f"queue {message.queue!r} leaves by the plain lane: no results"
             )
-        return queue, Frame(queue.ready.name, message.task, body, count, reply=reply)
+        frame = Frame(
+            queue.ready.name, message.task, body, count,
+            at=self.now, age_us=message.age_us, reply=reply,
+        )  # fmt: skip
+        return queue, frame
 
     def _again(self, producer: Producer, sequence: int) -> None:
         """A batch came that was dealt with before: give the same answer."""
@@ -208,6 +227,7 @@ class Intake:
         self._withholding[queue] = None
 
     def _put(self, queue: Queue, frame: Frame) -> None:
+        queue.batches.record(frame.count)
         queue.ready.put(Batch.whole(frame))
         self.changed[queue] = None
 

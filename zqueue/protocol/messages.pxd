@@ -13,7 +13,7 @@ cdef bint _fits(long field, value)
 
 cpdef bytes encode(message)
 
-@cython.locals(header=list, fields=tuple, i=Py_ssize_t)
+@cython.locals(header=list, fields=tuple, defaults=tuple, i=Py_ssize_t, missing=Py_ssize_t)
 cpdef decode(bytes frame)
 
 cpdef list unpack_header(bytes frame)

@@ -2,7 +2,8 @@
 
 A message is one header frame and, for some kinds, further frames. The header is a msgpack
 array ``[version, kind, field, …]``; fields come in the order of the classes below. A header
-longer than its kind needs is fine (a later version added fields); a shorter one is not.
+longer than its kind needs is fine (a later version added fields); a shorter one is only where the
+missing fields have a default (an earlier version knew nothing of them).
 
 Every class names its fields with their types, and `_FIELDS` says what a type admits, so `decode` is
 one loop and nothing gets past it half-checked.
@@ -129,6 +130,8 @@ class Publish(NamedTuple):
     task: str
     """Name of the handler; empty: the bodies are for the queue's only handler."""
     flags: int
+    age_us: int = 0
+    """How long the oldest body waited with its producer, microseconds."""
 
 
 class Confirm(NamedTuple):
@@ -168,7 +171,8 @@ class Deliver(NamedTuple):
     lease: int
     queue: str
     batches: list[list[Any]]
-    """``[task, flags, count, attempt]`` each."""
+    """``[task, flags, count, attempt, age_us]`` each; the age is since the oldest body was sent,
+    as far as producer and broker can tell."""
 
 
 class Settle(NamedTuple):
@@ -262,10 +266,10 @@ def _fits(field: int, value: Any) -> bool:
         if field == IDS:
             if not _fits(ID, item):
                 return False
-        elif type(item) is not list or len(item) != 4:
+        elif type(item) is not list or len(item) < 4:
             return False
         elif field == RUNS:
-            if not _are_ints(item, 0):
+            if len(item) != 4 or not _are_ints(item, 0):
                 return False
         elif type(item[0]) is not str or not _are_ints(item, 1):
             return False
@@ -273,11 +277,16 @@ def _fits(field: int, value: Any) -> bool:
 
 
 _KIND_OF = {message: kind for kind, message in KINDS.items()}
-_SHAPES: dict[int, tuple[type[Any], tuple[int, ...]]] = {
-    kind: (message, tuple(_FIELDS[hint] for hint in get_type_hints(message).values()))
+_SHAPES: dict[int, tuple[type[Any], tuple[int, ...], tuple[Any, ...]]] = {
+    kind: (
+        message,
+        tuple(_FIELDS[hint] for hint in get_type_hints(message).values()),
+        tuple(message._field_defaults.values()),
+    )
     for kind, message in KINDS.items()
 }
-"""For each kind of a message: its class, and what its fields must hold."""
+"""For each kind of a message: its class, what its fields must hold, and what the last of them
+hold if they are missing."""
 
 _new = tuple.__new__
 
@@ -300,9 +309,12 @@ def decode(frame: bytes) -> Message:
     shape = _SHAPES.get(header[1])
     if shape is None:
         raise ProtocolError(MALFORMED, f"unknown kind {header[1]}")
-    message_type, fields = shape
-    if len(header) < 2 + len(fields):
-        raise ProtocolError(MALFORMED, f"{message_type.__name__} has fields of other types")
+    message_type, fields, defaults = shape
+    missing = 2 + len(fields) - len(header)
+    if missing > len(defaults):
+        raise ProtocolError(MALFORMED, f"{message_type.__name__} has too few fields")
+    if missing > 0:
+        header += defaults[-missing:]
     for i in range(len(fields)):
         if not _fits(fields[i], header[2 + i]):
             name = message_type._fields[i]

@@ -3,13 +3,17 @@
 cimport cython
 
 from ..core.confirm cimport Taken
+from ..core.counters cimport Counters
+from ..core.histogram cimport Histogram
 from ..core.ready cimport ReadyQueue
 
 
 @cython.final
 cdef class Queue:
     cdef public ReadyQueue ready
-    cdef public bint egress
+    cdef public bint egress, paused
+    cdef public Counters counters
+    cdef public Histogram wait, batches
     cdef public Py_ssize_t workers
     cdef public dict hungry
     cdef public object withheld, reserved

@@ -6,8 +6,10 @@ from collections import deque
 from typing import Any
 
 from ..core.confirm import GAPS_MAX, Taken
+from ..core.counters import Counters
+from ..core.histogram import Histogram
 from ..core.lease import Lease
-from ..core.pauses import PauseStats
+from ..core.pauses import PauseStats, from_report
 from ..core.ready import ReadyQueue
 from .messages import Result
 
@@ -15,25 +17,25 @@ HELD_BYTES_MAX = 16 << 20
 """Results kept for a producer that is away, bytes. It comes back within seconds or not at all."""
 
 
-_FIGURE_MAX = 1e15
-"""What a worker says of itself is not believed beyond this: sums must stay within 64 bits."""
-
-
-def _figure(value: object) -> float:
-    if isinstance(value, int | float) and 0 <= value < _FIGURE_MAX:
-        return float(value)
-    return 0.0
-
-
 class Queue:
     """A named queue, who is hungry for it, and whose confirms wait for room in it."""
 
-    __slots__ = ("egress", "hungry", "ready", "reserved", "withheld", "workers")
+    __slots__ = ("batches", "counters", "egress", "hungry", "paused", "ready", "reserved", "wait",
+                 "withheld", "workers")  # fmt: skip
 
-    def __init__(self, ready: ReadyQueue, *, egress: bool) -> None:
+    def __init__(
+        self, ready: ReadyQueue, *, egress: bool, wait: Histogram, batches: Histogram
+    ) -> None:
         self.ready = ready
         self.egress = egress
         self.workers = 0
+        self.paused = False
+        """Nothing is handed out for the time being."""
+        self.counters = Counters()
+        self.wait = wait
+        """How long tasks waited here until they were handed out for the first time."""
+        self.batches = batches
+        """How many tasks a published batch has (tasks in place of seconds)."""
         self.hungry: dict[Worker, None] = {}
         """Workers that serve the queue and may have credit left, in turn."""
         self.withheld: deque[tuple[Producer, int]] = deque()
@@ -119,11 +121,7 @@ class Worker:
 
     def gc_pauses(self) -> PauseStats | None:
         """Pauses of its garbage collector, if it reported them."""
-        gc = self.report.get("gc")
-        if not isinstance(gc, dict):
-            return None
-        count, total, longest = (_figure(gc.get(name)) for name in ("count", "total", "max"))
-        return {"count": int(count), "total": total, "max": longest}
+        return from_report(self.report.get("gc"))
 
 
 class Supervisor:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ..core.backoff import Backoff
 from ..core.confirm import ConfirmWindow
-from .codec import BATCH_TASKS_MAX
+from .codec import BATCH_TASKS_MAX, pack
 from .link import Connected, Conversation, Link, LinkEvent
 from .messages import (
     OPEN,
@@ -27,6 +27,7 @@ from .messages import (
     Message,
     Publish,
     Refuse,
+    Report,
     Result,
     encode,
 )
@@ -122,13 +123,16 @@ class ProducerProtocol(Conversation[ProducerEvent]):
     def __repr__(self) -> str:
         return f"<ProducerProtocol {self.link.state.value}, {len(self.window)} unconfirmed>"
 
-    def publish(self, queue: str, task: str, body: bytes, count: int, *, reply: bool) -> int:
+    def publish(
+        self, queue: str, task: str, body: bytes, count: int, *, reply: bool, age_s: float = 0.0
+    ) -> int:
         """Send a batch, or keep it until there is a broker. Returns its number.
 
-        Ask ``window.is_full()`` before.
+        Ask ``window.is_full()`` before. ``age_s`` is how long its oldest body has waited, seconds.
         """
         flags = REPLY if reply else 0
-        header = encode(Publish(self.window.next_sequence, queue, task, flags))
+        age_us = int(age_s * 1e6)
+        header = encode(Publish(self.window.next_sequence, queue, task, flags, age_us))
         frames = [header, body]
         sequence = self.window.add(Unconfirmed(frames, count, reply))
         if reply:
@@ -153,6 +157,10 @@ class ProducerProtocol(Conversation[ProducerEvent]):
         if self._postponed and self.link.is_ready:
             return self._retry_at if deadline is None else min(deadline, self._retry_at)
         return deadline
+
+    def report(self, figures: dict[str, object]) -> None:
+        """Tell the broker what is new in the producer's own figures."""
+        self.link.send(Report(), [pack(figures)])
 
     def _on_link(self, event: LinkEvent) -> None:
         super()._on_link(event)

@@ -27,6 +27,8 @@ class LeasedBatch(NamedTuple):
     reply: bool
     tasks: int
     attempt: int
+    age_us: int
+    """How long ago the oldest of them was sent, microseconds, as far as the broker can tell."""
     body: bytes
 
 
@@ -98,8 +100,12 @@ class WorkerProtocol(Conversation[Leased]):
         if type(message) is Deliver and len(message.batches) == len(frames):
             self._leases.add(message.lease)
             batches = [
-                LeasedBatch(message.queue, task, bool(flags & REPLY), tasks, attempt, body)
-                for (task, flags, tasks, attempt), body in zip(message.batches, frames, strict=True)
+                LeasedBatch(
+                    message.queue, task, bool(flags & REPLY), tasks, attempt, sum(age[:1]), body
+                )
+                for (task, flags, tasks, attempt, *age), body in zip(
+                    message.batches, frames, strict=True
+                )
             ]
             self._events.append(Leased(message.lease, batches))
 

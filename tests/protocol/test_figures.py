@@ -1,0 +1,72 @@
+"""Figures: what peers report is added up, bounded, and refused where it makes no sense."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from zqueue.core.histogram import Histogram
+from zqueue.core.meter import TaskMeter
+from zqueue.errors import ProtocolError
+from zqueue.protocol.figures import OTHER, TASKS_MAX, Figures
+
+
+def of(done: int, run_s: float = 0.001) -> list[object]:
+    """What a worker tells of so many tasks."""
+    meter = TaskMeter()
+    meter.done = done
+    meter.record(run_s, 2 * run_s, done)
+    return meter.take(100)
+
+
+def test_reports_add_up() -> None:
+    figures = Figures()
+    report: dict[str, Any] = {"done": 7, "tasks": {"mail": of(2), "index": of(5)}}
+    figures.add(report)
+    figures.add({"tasks": {"mail": of(1)}})
+    assert report == {"done": 7}  # What was added is not told once more.
+    assert {name: meter.done for name, meter in figures.tasks.items()} == {"mail": 3, "index": 5}
+    assert figures.tasks["mail"].run.count == 3
+
+
+def test_confirms_add_up() -> None:
+    figures = Figures()
+    confirms = Histogram()
+    confirms.record(0.002)
+    for _ in range(2):
+        figures.add({"confirm": confirms.to_wire()})
+    assert figures.confirm.count == 2
+
+
+def test_names_are_bounded() -> None:
+    figures = Figures()
+    for n in range(TASKS_MAX + 100):
+        figures.add({"tasks": {f"t{n}": of(1)}})
+    assert len(figures.tasks) == TASKS_MAX + 1
+    assert figures.tasks[OTHER].done == 100
+    figures.add({"tasks": {"t0": of(1)}})
+    assert figures.tasks["t0"].done == 2
+
+
+@pytest.mark.parametrize("name", ["", "a b", "ü", "x" * 129, '"} 1\n# evil', OTHER])
+def test_what_is_no_name_is_counted_with_others(name: str) -> None:
+    figures = Figures()
+    figures.add({"tasks": {name: of(1)}})
+    assert list(figures.tasks) == [OTHER]
+
+
+@pytest.mark.parametrize(
+    "report",
+    [{"tasks": 7}, {"tasks": []}, {"tasks": {"t": [1, 2]}}, {"tasks": {"t": None}},
+     {"confirm": "x"}, {"confirm": [5, 0, 0, 0, 1]}],
+)  # fmt: skip
+def test_nonsense_is_refused(report: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError):
+        Figures().add(report)
+
+
+def test_nothing_is_fine() -> None:
+    figures = Figures()
+    figures.add({})
+    assert figures.tasks == {}

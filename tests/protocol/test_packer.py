@@ -1,0 +1,372 @@
+"""The packer of the codec: when a batch is full, and that nothing is lost, doubled or torn."""
+
+from __future__ import annotations
+
+import itertools
+import tracemalloc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zqueue.errors import BodyError, BodyTooLarge
+from zqueue.protocol.codec import (
+    BATCH_TASKS_MAX,
+    BODY_BYTES_MAX,
+    FRAME_BYTES_MAX,
+    SPARE_BYTES_MAX,
+    Packer,
+    array_header,
+    pack,
+    unpack_bodies,
+)
+
+CANNOT = [
+    object(), [1, object()], {"a": "x" * 5000, "b": [2, {"c": object()}]}, (1, 2, {3}), "\ud800",
+    ["x", "\ud800"], {"k": {("\udfff",): 1}}, 1 << 64, [-(1 << 63) - 1], {object(): 1},
+    {"a": ["y" * 100_000, 1 << 64]}, [bytearray(b"x"), object()],
+]  # fmt: skip
+"""Bodies that cannot be packed; of most, a part can."""
+
+
+def text_of(nbytes: int, letter: str = "x") -> str:
+    """A body of so many bytes when it is packed."""
+    for head in (1, 2, 3, 5):
+        body = letter * max(0, nbytes - head)
+        if len(pack(body)) == nbytes:
+            return body
+    raise AssertionError(nbytes)
+
+
+def frames_of(packer: Packer) -> list[bytes]:
+    """All that is in a packer, taken out."""
+    return list(iter(packer.take, b""))
+
+
+def bodies_of(packer: Packer) -> list[Any]:
+    """All bodies in a packer, taken out."""
+    return [body for frame in frames_of(packer) for body in unpack_bodies(frame)]
+
+
+def fill_all(packer: Packer, source: Iterator[Any]) -> list[bytes]:
+    """Fill batches until there are no more bodies; the full ones, taken out."""
+    frames = []
+    while packer.fill(source):
+        while packer.is_full:
+            frames.append(packer.take())
+    return frames
+
+
+def frame_of(bodies: list[Any]) -> bytes:
+    """A frame of these, by the reference."""
+    return array_header(len(bodies)) + b"".join(map(msgpack.packb, bodies))
+
+
+class Noisy(dict):  # type: ignore[type-arg]
+    """Nothing plain: to pack it, the reference asks for its items, and something happens."""
+
+    def __init__(self, happens: Callable[[], Any], **items: Any) -> None:
+        super().__init__(items)
+        self._happens = happens
+
+    def items(self) -> Any:
+        self._happens()
+        return super().items()
+
+
+class Model:
+    """A packer that keeps lists of bodies, and counts anew each time."""
+
+    def __init__(self, tasks_max: int, bytes_max: int) -> None:
+        self.tasks_max = tasks_max
+        self.bytes_max = bytes_max
+        self.full: list[list[Any]] = []
+        self.row: list[Any] = []
+
+    def nbytes(self) -> int:
+        return sum(len(msgpack.packb(body)) for body in self.row)
+
+    def add(self, body: Any) -> None:
+        if self.row and self.nbytes() + len(msgpack.packb(body)) > self.bytes_max:
+            self.full.append(self.row)
+            self.row = []
+        self.row.append(body)
+        if len(self.row) >= self.tasks_max or self.nbytes() > self.bytes_max:
+            self.full.append(self.row)
+            self.row = []
+
+    def take(self) -> bytes:
+        if self.full:
+            return frame_of(self.full.pop(0))
+        row, self.row = self.row, []
+        return frame_of(row) if row else b""
+
+
+steps = st.lists(
+    st.just("take")
+    | st.tuples(st.sampled_from([0, 1, 9, 10, 30, 31, 32, 50, 99, 100, 101, 400]), st.booleans()),
+    max_size=60,
+)
+
+
+@given(st.integers(1, 20), st.sampled_from([1, 40, 100, 101, 102, 1000]), steps)
+def test_fills_batches_as_the_model_does(tasks_max: int, bytes_max: int, steps: list[Any]) -> None:
+    packer, model = Packer(tasks_max, bytes_max), Model(tasks_max, bytes_max)
+    for step in [*steps, *["take"] * (len(steps) + 1)]:
+        if step == "take":
+            assert packer.take() == model.take()
+        else:
+            size, is_plain = step
+            body = bytes(size) if is_plain else bytearray(size)
+            model.add(body)
+            assert packer.add(body) is bool(model.full)
+        assert packer.is_full is bool(model.full)
+        assert len(packer) == sum(map(len, model.full)) + len(model.row)
+    assert packer.take() == b""
+
+
+class TestFull:
+    @pytest.mark.parametrize("tasks_max", [1, 2, 15, 16, 17, 255, 256, BATCH_TASKS_MAX])
+    def test_by_number(self, tasks_max: int) -> None:
+        packer = Packer(tasks_max, 1 << 20)
+        for i in range(tasks_max - 1):
+            assert not packer.add(i)
+        assert packer.add("last")
+        assert not Packer(tasks_max + 1, 1 << 20).add("first")
+        packer.add("next")
+        assert len(packer) == tasks_max + 1
+        assert packer.take() == frame_of([*range(tasks_max - 1), "last"])
+        assert packer.is_full is (tasks_max == 1)
+        assert packer.take() == frame_of(["next"])
+        assert (packer.take(), len(packer)) == (b"", 0)
+
+    def test_by_size(self) -> None:
+        packer = Packer(100, 1000)
+        assert not packer.add(text_of(600))
+        assert not packer.add(text_of(400)), "so many bytes, and no more, are room for more"
+        assert packer.add(text_of(2))
+        assert packer.take() == frame_of([text_of(600), text_of(400)])
+        assert not packer.is_full
+        assert packer.take() == frame_of(["x"])
+
+    def test_a_body_that_does_not_fit_begins_the_next(self) -> None:
+        packer = Packer(100, 1000)
+        assert not packer.add(text_of(600))
+        assert packer.add(text_of(401))
+        assert packer.take() == frame_of([text_of(600)])
+        assert not packer.add(text_of(599))
+        assert packer.take() == frame_of([text_of(401), text_of(599)])
+
+    def test_a_lone_body_may_be_larger(self) -> None:
+        packer = Packer(100, 1000)
+        big = text_of(1001)
+        assert packer.add(big)
+        assert packer.add("small")
+        assert packer.add([big])
+        assert frames_of(packer) == [frame_of([big]), frame_of(["small"]), frame_of([[big]])]
+
+    @pytest.mark.parametrize("nbytes", [SPARE_BYTES_MAX // 2, SPARE_BYTES_MAX + 1, 3 << 20])
+    def test_goes_on_after_a_large_one(self, nbytes: int) -> None:
+        """The buffer that had grown is given back."""
+        packer = Packer(2, 1 << 24)
+        for _ in range(3):
+            for body in (text_of(nbytes), "a", "b", text_of(nbytes), "c"):
+                packer.add(body)
+            assert bodies_of(packer) == [text_of(nbytes), "a", "b", text_of(nbytes), "c"]
+
+    def test_keeps_no_more_than_it_may(self) -> None:
+        packer = Packer(10, 1 << 24)
+        tracemalloc.start()
+        for _ in range(3):
+            packer.add("x" * (6 << 20))
+            assert len(packer.take()) > 6 << 20
+        kept, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert kept < SPARE_BYTES_MAX + 10_000
+
+
+class TestWhatCannotBePacked:
+    @pytest.mark.parametrize("bad", CANNOT, ids=lambda bad: repr(bad)[:20])
+    @pytest.mark.parametrize("bytes_max", [20, 1 << 20])
+    def test_leaves_nothing_behind(self, bad: Any, bytes_max: int) -> None:
+        packer = Packer(100, bytes_max)
+        model = Model(100, bytes_max)
+        for body in ("first", [1, 2.5], {"k": "third"}, "x" * 30, "fifth"):
+            for _ in range(2):
+                before = len(packer), packer.is_full
+                with pytest.raises(BodyError):
+                    packer.add(bad)
+                assert (len(packer), packer.is_full) == before
+            packer.add(body)
+            model.add(body)
+        assert frames_of(packer) == list(iter(model.take, b""))
+
+    @pytest.mark.parametrize(
+        "make", [bytes, bytearray, lambda n: "x" * n, lambda n: "é" * (n // 2)]
+    )
+    def test_too_large(self, make: Callable[[int], Any]) -> None:
+        head = 5
+        packer = Packer(100, 1 << 30)
+        packer.add("before")
+        for more in (2, 1000):
+            with pytest.raises(
+                BodyTooLarge, match=r"^the body is 16,77\d,\d\d\d bytes packed, over"
+            ):
+                packer.add(make(BODY_BYTES_MAX - head + more))
+        with pytest.raises(BodyTooLarge):
+            packer.add([1, make(BODY_BYTES_MAX - head)])
+        packer.add("after")
+        assert packer.take() == frame_of(["before", "after"])
+
+    def test_as_large_as_can_be(self) -> None:
+        packer = Packer(100, 1 << 16)
+        packer.add("before")
+        body = [bytes(BODY_BYTES_MAX - 6)]
+        assert packer.add(body)
+        assert packer.take() == frame_of(["before"])
+        frame = packer.take()
+        assert frame == frame_of([body])
+        assert FRAME_BYTES_MAX - 8 < len(frame) <= FRAME_BYTES_MAX
+        with pytest.raises(BodyTooLarge, match="the body is 16,777,209 bytes packed"):
+            packer.add([bytes(BODY_BYTES_MAX - 5)])
+        assert packer.take() == b""
+
+    @pytest.mark.parametrize("error", [KeyError("its own"), KeyboardInterrupt()])
+    def test_whose_own_code_raises(self, error: BaseException) -> None:
+        def fail() -> None:
+            raise error
+
+        packer = Packer(100, 1000)
+        packer.add("before")
+        with pytest.raises(BodyError if isinstance(error, Exception) else type(error)):
+            packer.add(["x" * 50, Noisy(fail, a=1)])
+        packer.add("after")
+        assert packer.take() == frame_of(["before", "after"])
+
+
+class TestFill:
+    def test_stops_at_each_full_batch(self) -> None:
+        packer = Packer(3, 1000)
+        source = iter(range(8))
+        frames = []
+        while packer.fill(source):
+            assert packer.is_full
+            frames.append(packer.take())
+            assert not packer.is_full
+        assert frames == [frame_of([0, 1, 2]), frame_of([3, 4, 5])]
+        assert packer.take() == frame_of([6, 7])
+        assert packer.fill(source) is False
+
+    @given(st.lists(st.sampled_from([1, 10, 90, 99, 100, 101, 250]), max_size=40))
+    def test_is_adding_one_after_the_other(self, sizes: list[int]) -> None:
+        filled, added = Packer(5, 100), Packer(5, 100)
+        frames = fill_all(filled, (bytes(size) for size in sizes))
+        for size in sizes:
+            added.add(bytes(size))
+        assert [*frames, *frames_of(filled)] == frames_of(added)
+
+    @pytest.mark.parametrize("bad", CANNOT, ids=lambda bad: repr(bad)[:20])
+    @pytest.mark.parametrize("place", [0, 1, 2, 3, 7, 11])
+    def test_names_the_body_by_its_number(self, place: int, bad: Any) -> None:
+        packer = Packer(3, 1000)
+        source = iter([*range(place), bad, "more"])
+        with pytest.raises(BodyError, match=rf"^body {place}: (a|the body) ") as caught:
+            fill_all(packer, source)
+        assert type(caught.value) is BodyError
+        assert bodies_of(packer) == list(range(place - place % 3, place))
+        assert list(source) == ["more"]
+
+    def test_names_the_body_by_its_number_if_sizes_make_the_batches(self) -> None:
+        packer = Packer(100, 50)
+        source: Iterator[Any] = iter(["x" * 20] * 7 + ["y" * 60] * 2 + [bytes(FRAME_BYTES_MAX)])
+        with pytest.raises(BodyTooLarge, match=r"^body 9: the body is 16,777,221 bytes packed"):
+            fill_all(packer, source)
+
+    @pytest.mark.parametrize("error", [KeyError("mine"), BodyError("mine"), KeyboardInterrupt()])
+    def test_what_the_bodies_raise_passes_through(self, error: BaseException) -> None:
+        def bodies() -> Iterator[int]:
+            yield 1
+            yield 2
+            raise error
+
+        packer = Packer(3, 1000)
+        with pytest.raises(type(error)) as caught:
+            packer.fill(bodies())
+        assert caught.value is error
+        assert packer.take() == frame_of([1, 2])
+
+
+class TestReentered:
+    """A body that is not plain runs its own code; bodies may come from code. Both may send."""
+
+    def test_by_a_body(self) -> None:
+        packer = Packer(100, 1000)
+        packer.add("before")
+        packer.add(["x" * 20, 2, Noisy(lambda: packer.add(["inner", 1]), a="b")])
+        packer.add("after")
+        assert bodies_of(packer) == [
+            "before", ["inner", 1], ["x" * 20, 2, {"a": "b"}], "after",
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("inner", range(8))
+    def test_by_a_body_that_fills_batches(self, inner: int) -> None:
+        packer = Packer(3, 1000)
+        packer.add("before")
+
+        def send() -> None:
+            for i in range(inner):
+                packer.add(i)
+
+        packer.add([Noisy(send, a=1)])
+        packer.add("after")
+        assert bodies_of(packer) == ["before", *range(inner), [{"a": 1}], "after"]
+
+    def test_by_a_body_that_takes(self) -> None:
+        packer = Packer(3, 1000)
+        packer.add("before")
+        taken: list[bytes] = []
+        packer.add(["x", Noisy(lambda: taken.append(packer.take()))])
+        packer.add("after")
+        assert taken == [frame_of(["before"])]
+        assert bodies_of(packer) == [["x", {}], "after"]
+
+    def test_by_a_body_in_a_body(self) -> None:
+        packer = Packer(2, 1000)
+        innermost = Noisy(lambda: packer.add("1"), n=2)
+        inner = Noisy(lambda: packer.add([innermost, 3]), n=4)
+        packer.add([inner, 5])
+        assert bodies_of(packer) == ["1", [{"n": 2}, 3], [{"n": 4}, 5]]
+
+    def test_by_a_body_whose_own_body_cannot_be_packed(self) -> None:
+        packer = Packer(100, 1000)
+
+        def send() -> None:
+            packer.add("good")
+            for bad in CANNOT:
+                with pytest.raises(BodyError):
+                    packer.add(bad)
+            packer.add("good too")
+
+        packer.add({"k": Noisy(send, a=1)})
+        with pytest.raises(BodyError):
+            packer.add([Noisy(send, a=1), object()])
+        assert bodies_of(packer) == [
+            "good", "good too", {"k": {"a": 1}}, "good", "good too",
+        ]  # fmt: skip
+
+    def test_by_what_gives_the_bodies(self) -> None:
+        packer = Packer(4, 1000)
+
+        def bodies() -> Iterator[Any]:
+            for i in range(6):
+                packer.add(f"inner {i}")
+                yield i
+
+        source = bodies()
+        while packer.fill(source):
+            pass
+        expected = itertools.chain.from_iterable((f"inner {i}", i) for i in range(6))
+        assert bodies_of(packer) == list(expected)

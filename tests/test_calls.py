@@ -1,0 +1,408 @@
+"""Calls: a batch's tasks in a row, what becomes of each, and that none is both run and returned."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zqueue.calls import Calls
+from zqueue.errors import ProtocolError
+from zqueue.handlers import Handler
+from zqueue.protocol.codec import COMPILED, pack
+
+LONG_S = 20.0
+
+
+def calls_of(
+    function: Any, frame: bytes, tasks: int, *, named: bool = True, keep: bool = True
+) -> Calls:
+    return Calls(Handler("t", "q", function), frame, tasks, named=named, keep=keep)
+
+
+def calls(function: Any, bodies: list[Any], **options: bool) -> Calls:
+    return calls_of(function, pack(bodies), len(bodies), **options)
+
+
+def run_all(c: Calls) -> None:
+    """As a worker does: an exception ends a call of `run`, and it goes on behind it."""
+    while c.position < c.total - c.given_up:
+        try:
+            c.run(c.total)
+        except BaseException as error:
+            c.fail(error)
+
+
+def run_one_by_one(c: Calls, count: int = sys.maxsize) -> None:
+    """As a worker does that has a clock at hand."""
+    while count > 0 and (task := c.next_task()) is not None:
+        count -= 1
+        try:
+            c.keep(task())
+        except ValueError as error:
+            c.fail(error)
+
+
+def kinds(failures: list[tuple[int, BaseException]]) -> list[tuple[int, type[BaseException]]]:
+    return [(position, type(error)) for position, error in failures]
+
+
+steps = st.lists(st.integers(0, 5) | st.sampled_from(["one", "take", "give up"]), max_size=20)
+
+
+class TestArguments:
+    def test_named(self) -> None:
+        def add(a: int, b: int = 10) -> int:
+            return a + b
+
+        c = calls(add, [[1], [1, 2], {"a": 5}, {"*": [7], "b": 1}, {"*": [3, 4]}])
+        run_all(c)
+        assert c.values == [11, 3, 15, 8, 7]
+        assert c.failures == []
+
+    @pytest.mark.parametrize("count", [0, 1, 2, 7, 300])
+    def test_so_many(self, count: int) -> None:
+        args = tuple(range(count))
+        named = {f"k{i}": i for i in args}
+        c = calls(lambda *args, **kwargs: (args, kwargs), [args, named, {"*": args, "k": 1}])
+        run_all(c)
+        assert c.values == [(args, {}), ((), named), (args, {"k": 1})]
+
+    def test_plain_bodies_are_the_one_argument(self) -> None:
+        bodies = [[1, 2], {"a": 1}, {"*": [1]}, None, 7, "text"]
+        c = calls(lambda body: body, bodies, named=False)
+        run_all(c)
+        assert c.values == bodies
+
+    @pytest.mark.parametrize("function", [len, str, int, dict, [].append, "{} {}".format, Handler])
+    def test_any_callable_can_be_a_handler(self, function: Callable[..., Any]) -> None:
+        c = calls(function, [["12"], ["a", "b"], []])
+        expected: list[Any] = []
+        for args in (["12"], ["a", "b"], []):
+            try:
+                expected.append(function(*args))
+            except Exception as error:
+                expected.append(str(error))
+        run_all(c)
+        assert c.values is not None
+        failed = {position: str(error) for position, error in c.failures}
+        assert [failed.get(i, value) for i, value in enumerate(c.values)] == expected
+
+    def test_bodies_that_are_no_calls_fail_alone(self) -> None:
+        c = calls(lambda: "ok", [[], 7, {}, None, {"*": 1}, {1: 2}, []])
+        run_all(c)
+        assert c.values == ["ok", None, "ok", None, None, None, "ok"]
+        assert kinds(c.failures) == [(i, ProtocolError) for i in (1, 3, 4, 5)]
+
+    def test_a_body_is_gone_when_its_task_is_over(self) -> None:
+        """Each is unpacked when it is its turn: of many large ones, there is only one at a time."""
+        seen: list[int] = []
+
+        def take(body: list[str]) -> None:
+            seen.append(sys.getrefcount(body))
+
+        run_all(calls(take, [[["x" * 100]] for _ in range(3)]))
+        assert len(set(seen)) == 1
+
+
+class TestOutcomes:
+    def test_values_nobody_wants_are_not_kept(self) -> None:
+        seen: list[int] = []
+        c = calls(seen.append, [[1], [2], []], keep=False)
+        run_all(c)
+        assert seen == [1, 2]
+        assert c.values is None
+        values, failures = c.take_outcomes()
+        assert (values, kinds(failures)) == (None, [(2, TypeError)])
+        assert c.take_outcomes() == (None, [])
+
+    def test_goes_on_behind_an_exception(self) -> None:
+        def divide(a: int, b: int) -> float:
+            return a / b
+
+        c = calls(divide, [[6, 2], [1, 0], [8, 2], [1, "x"], {"a": 9, "b": 3}, [1]])
+        run_all(c)
+        assert c.values == [3.0, None, 4.0, None, 3.0, None]
+        assert kinds(c.failures) == [(1, ZeroDivisionError), (3, TypeError), (5, TypeError)]
+
+    @pytest.mark.parametrize(
+        "error", [StopIteration("mine"), StopAsyncIteration(), GeneratorExit(), KeyboardInterrupt(),
+                  SystemExit(3), BaseException("any"), MemoryError(), RecursionError()], ids=repr
+    )  # fmt: skip
+    def test_any_exception_is_an_ordinary_failure(self, error: BaseException) -> None:
+        """Even one that ends an iterator, or a process, elsewhere."""
+
+        def fail(i: int) -> int:
+            if i in (0, 2, 3):
+                raise error
+            return i
+
+        c = calls(fail, [[i] for i in range(5)])
+        with pytest.raises(type(error)) as caught:
+            c.run(5)
+        assert caught.value is error
+        assert c.position == 1
+        c.fail(error)
+        run_all(c)
+        assert c.values == [None, 1, None, None, 4]
+        assert c.failures == [(0, error), (2, error), (3, error)]
+
+    def test_so_many_at_a_time(self) -> None:
+        c = calls(lambda x: x, [[i] for i in range(5)])
+        c.run(2)
+        assert (c.total, c.position, c.values) == (5, 2, [0, 1])
+        c.run(0)
+        c.run(2)
+        assert (c.position, c.values) == (4, [0, 1, 2, 3])
+        c.run(2)
+        assert (c.position, c.values) == (5, [0, 1, 2, 3, 4])
+        c.run(1)
+        assert (c.total, c.position, c.given_up) == (5, 5, 0)
+
+    def test_are_taken_as_they_come(self) -> None:
+        c = calls(lambda x: 1 / x, [[1], [0], [2], [0], [4]])
+        c.run(1)
+        assert c.take_outcomes() == ([1.0], [])
+        with pytest.raises(ZeroDivisionError) as caught:
+            c.run(4)
+        c.fail(caught.value)
+        c.run(1)
+        assert c.take_outcomes() == ([None, 0.5], [(1, caught.value)])
+        assert c.take_outcomes() == ([], [])
+        run_all(c)
+        values, failures = c.take_outcomes()
+        assert (values, kinds(failures)) == ([None, 0.25], [(3, ZeroDivisionError)])
+
+    @given(st.lists(st.booleans(), min_size=1, max_size=30), steps)
+    def test_every_task_has_one(self, good: list[bool], steps: list[Any]) -> None:
+        """However they are run: many, one at a time, or until the rest is given up."""
+
+        def task(i: int) -> int:
+            if not good[i]:
+                raise ValueError(i)
+            return i
+
+        c = calls(task, [[i] for i in range(len(good))])
+        values: list[Any] = []
+        failures: list[tuple[int, BaseException]] = []
+        for step in [*steps, *["one"] * len(good), "take"]:
+            if step == "one":
+                run_one_by_one(c, 1)
+            elif step == "give up":
+                c.give_up()
+            elif step == "take":
+                taken, failed = c.take_outcomes()
+                values += taken or []
+                failures += failed
+            else:
+                try:
+                    c.run(step)
+                except ValueError as error:
+                    c.fail(error)
+        assert c.position == c.total - c.given_up
+        ran = good[: c.position]
+        assert values == [i if ok else None for i, ok in enumerate(ran)]
+        assert [(i, error.args) for i, error in failures] == [
+            (i, (i,)) for i, ok in enumerate(ran) if not ok
+        ]
+
+
+class TestOneAtATime:
+    def test_is_called_by_whoever_claimed_it(self) -> None:
+        c = calls(lambda x: x * 2, [[1], {"x": 2}, ["a"]])
+        first = c.next_task()
+        assert first is not None
+        assert c.position == 1
+        assert first() == 2
+        c.keep(2)
+        second = c.next_task()
+        assert second is not None
+        assert c.position == 2
+        c.keep(second())
+        c.run(1)
+        assert c.next_task() is None
+        assert c.values == [2, 4, "aa"]
+
+    def test_fails(self) -> None:
+        c = calls(lambda x: 1 // x, [[1], [0], [1]])
+        c.run(1)
+        task = c.next_task()
+        assert task is not None
+        with pytest.raises(ZeroDivisionError) as caught:
+            task()
+        c.fail(caught.value)
+        c.run(1)
+        assert c.take_outcomes() == ([1, None, 1], [(1, caught.value)])
+
+    def test_what_was_claimed_is_not_given_up(self) -> None:
+        c = calls(lambda x: x, [[0], [1], [2]])
+        task = c.next_task()
+        assert task is not None
+        assert c.give_up() == 2
+        assert task() == 0
+        assert c.next_task() is None
+
+    def test_is_not_kept_if_nobody_wants_it(self) -> None:
+        c = calls(lambda x: x, [[0]], keep=False)
+        task = c.next_task()
+        assert task is not None
+        c.keep(task())
+        assert c.values is None
+
+
+class TestMalformed:
+    @pytest.mark.parametrize("tasks", [1, 3, 0, 4096])
+    def test_another_number_than_it_says(self, tasks: int) -> None:
+        with pytest.raises(ProtocolError, match="does not hold what it says") as caught:
+            calls_of(print, pack([[1], [2]]), tasks)
+        assert caught.value.code == "malformed"
+
+    @pytest.mark.parametrize("frame", [b"", b"\x80", b"\x90", b"\xc1", b"\x93\x01", b"\xdc"])
+    def test_not_an_array_of_bodies(self, frame: bytes) -> None:
+        with pytest.raises(ProtocolError):
+            calls_of(print, frame, 1)
+
+    @pytest.mark.parametrize(
+        "bad", [b"\xc1", b"\x91\xa1\xff", b"\xdd\xff\xff\xff\xff", b"\x81\x90\1"]
+    )
+    def test_in_the_middle(self, bad: bytes) -> None:
+        """It fails, and so does all behind it. (Interpreted, the batch as a whole.)"""
+        frame = b"\x95" + pack([0]) + pack([1]) + bad + pack([3]) + pack([4])
+        seen: list[int] = []
+        if not COMPILED:
+            with pytest.raises(ProtocolError):
+                calls_of(seen.append, frame, 5)
+            return
+        c = calls_of(seen.append, frame, 5)
+        run_all(c)
+        assert seen == [0, 1]
+        assert c.values == [None] * 5
+        assert kinds(c.failures) == [(i, ProtocolError) for i in (2, 3, 4)]
+
+    @pytest.mark.skipif(not COMPILED, reason="a frame is read as a whole")
+    def test_in_the_middle_one_at_a_time(self) -> None:
+        c = calls_of(lambda x: x, b"\x93" + pack([0]) + b"\xc1" + pack([2]), 3)
+        for i in range(3):
+            task = c.next_task()
+            assert task is not None
+            try:
+                c.keep(task())
+            except ProtocolError as error:
+                c.fail(error)
+            assert c.position == i + 1
+        assert c.next_task() is None
+        assert c.values == [0, None, None]
+        assert [i for i, _ in c.failures] == [1, 2]
+
+
+class TestGivingUp:
+    def test_the_rest(self) -> None:
+        c = calls(lambda x: x, [[i] for i in range(5)])
+        c.run(2)
+        assert c.give_up() == 3
+        assert (c.position, c.given_up) == (2, 3)
+        c.run(9)
+        assert c.values == [0, 1]
+        assert c.give_up() == 0
+        assert (c.position, c.given_up) == (2, 3)
+
+    def test_all(self) -> None:
+        c = calls(lambda x: x, [[i] for i in range(5)])
+        assert c.give_up() == 5
+        run_all(c)
+        assert c.values == []
+        assert c.next_task() is None
+
+    def test_none(self) -> None:
+        c = calls(lambda x: x, [[0]])
+        run_all(c)
+        assert c.give_up() == 0
+
+    def test_from_within(self) -> None:
+        c = calls(lambda x: c.give_up() if x == 1 else x, [[i] for i in range(5)])
+        run_all(c)
+        assert c.values == [0, 3]
+        assert c.position == 2
+
+    def test_from_within_one_that_fails(self) -> None:
+        def fail(i: int) -> None:
+            c.give_up()
+            raise ValueError
+
+        c = calls(fail, [[i] for i in range(5)])
+        run_all(c)
+        assert (c.values, kinds(c.failures), c.given_up) == ([None], [(0, ValueError)], 4)
+
+
+@pytest.fixture
+def _impatient() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+class Race:
+    """Tasks that run in this thread, and are given up by another in the middle of it."""
+
+    def __init__(self, frame: bytes, tasks: int, pause: int, fails: bool) -> None:
+        self.ran: list[int] = []
+        self.given: list[int] = []
+        self.calls = calls_of(self.task, frame, tasks)
+        self._pause = pause
+        self._fails = fails
+        self._begin = threading.Event()
+        self._is_awake = False
+        self._thread = threading.Thread(target=self.give_up)
+
+    def fate(self, i: int) -> int | None:
+        """The value of a task, or None if it fails."""
+        return None if self._fails and i % 3 == 0 else i
+
+    def task(self, i: int) -> int:
+        self.ran.append(i)
+        if i == 10:
+            self._begin.set()
+            deadline = time.monotonic() + LONG_S
+            while not self._is_awake and time.monotonic() < deadline:
+                pass  # Both are running when it goes on, and neither has to be woken.
+        if self.fate(i) is None:
+            raise ValueError(i)
+        return i
+
+    def give_up(self) -> None:
+        self._begin.wait(LONG_S)
+        self._is_awake = True
+        for _ in range(self._pause):
+            pass
+        self.given.extend(self.calls.give_up() for _ in range(3))
+
+    def run(self, how: Callable[[Calls], None]) -> int:
+        """Run it, and check who had what. Returns how many tasks were given up."""
+        self._thread.start()
+        how(self.calls)
+        self._thread.join(LONG_S)
+        c, given = self.calls, sum(self.given)
+        assert self.ran == list(range(c.total - given)), "the first of them, and no others"
+        assert (c.position, c.given_up) == (len(self.ran), given)
+        assert c.values == [self.fate(i) for i in self.ran]
+        assert [i for i, _ in c.failures] == [i for i in self.ran if self.fate(i) is None]
+        return given
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("how", [run_all, run_one_by_one])
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_task_is_both_run_and_given_up(how: Callable[[Calls], None], fails: bool) -> None:
+    """Another thread gives up what nobody has claimed, at any moment."""
+    tasks, rounds = 3000, 100
+    frame = pack([[i] for i in range(tasks)])
+    given = [Race(frame, tasks, turn * 150, fails).run(how) for turn in range(rounds)]
+    assert sum(map(bool, given)) > rounds // 10, "otherwise nothing was tried"

@@ -1,0 +1,11 @@
+# C types of meter.py, for the compiler.
+
+cimport cython
+
+from .histogram cimport Histogram
+
+
+@cython.final
+cdef class TaskMeter:
+    cdef public long long done, failed
+    cdef public Histogram run, total

@@ -1,0 +1,68 @@
+"""The meter of a task name: how many ran, how long they took, and how long ago they were sent.
+
+Theory of operation. A worker measures and tells what is new; a broker adds that up. So what a
+broker has counted lives on when the worker is gone, and nothing is counted twice. No instant of
+one process is ever compared with another's clock: ages travel as durations (see `Deliver`).
+"""
+
+from __future__ import annotations
+
+from .histogram import Histogram
+
+NUMBERS_MAX = 12_000
+"""Numbers of all histograms in one report: 60 KB at most."""
+
+
+class TaskMeter:
+    """What became of the tasks of one name."""
+
+    __slots__ = ("done", "failed", "run", "total")
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.failed = 0
+        self.run = Histogram()
+        """From the beginning of a task to its end."""
+        self.total = Histogram()
+        """From the moment it was sent to its end, but for the time on the network."""
+
+    def __repr__(self) -> str:
+        return f"<TaskMeter {self.done} done, {self.failed} failed>"
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self.done or self.failed or self.run.count)
+
+    def record(self, run_s: float, total_s: float, tasks: int) -> None:
+        """So many tasks ended that took so long, each."""
+        self.run.record_many(run_s, tasks)
+        self.total.record_many(total_s, tasks)
+
+    def take(self, numbers_max: int) -> list[object]:
+        """What is new since the last time, for the wire; a histogram has so many numbers at most.
+
+        Another thread may go on recording.
+        """
+        done, self.done = self.done, 0
+        failed, self.failed = self.failed, 0
+        run, self.run = self.run, Histogram()
+        total, self.total = self.total, Histogram()
+        return [done, failed, run.to_wire(numbers_max), total.to_wire(numbers_max)]
+
+    def add(self, wire: object) -> None:
+        """Add what `take` gave elsewhere. Raises ValueError for anything else."""
+        if not isinstance(wire, list) or len(wire) < 4:
+            raise ValueError("not a task's figures")
+        done, failed = wire[:2]
+        for number in (done, failed):
+            if type(number) is not int or not 0 <= number < 1 << 53:
+                raise ValueError("not a number of tasks")
+        run, total = Histogram.from_wire(wire[2]), Histogram.from_wire(wire[3])
+        self.run.add(run)
+        self.total.add(total)
+        self.done += done
+        self.failed += failed
+
+    def to_wire(self) -> list[object]:
+        """All of it, for the wire; nothing is forgotten."""
+        return [self.done, self.failed, self.run.to_wire(), self.total.to_wire()]
