@@ -24,6 +24,7 @@ COMPILED = [
     "zqueue/protocol/intake.py",
     "zqueue/protocol/messages.py",
     "zqueue/protocol/peers.py",
+    "zqueue/protocol/unpacking.py",
     "zqueue/calls.py",
     "zqueue/lane.py",
 ]

@@ -272,20 +272,15 @@ class TestMalformed:
         "bad", [b"\xc1", b"\x91\xa1\xff", b"\xdd\xff\xff\xff\xff", b"\x81\x90\1"]
     )
     def test_in_the_middle(self, bad: bytes) -> None:
-        """It fails, and so does all behind it. (Interpreted, the batch as a whole.)"""
+        """It fails, and so does all behind it."""
         frame = b"\x95" + pack([0]) + pack([1]) + bad + pack([3]) + pack([4])
         seen: list[int] = []
-        if not COMPILED:
-            with pytest.raises(ProtocolError):
-                calls_of(seen.append, frame, 5)
-            return
         c = calls_of(seen.append, frame, 5)
         run_all(c)
         assert seen == [0, 1]
         assert c.values == [None] * 5
         assert kinds(c.failures) == [(i, ProtocolError) for i in (2, 3, 4)]
 
-    @pytest.mark.skipif(not COMPILED, reason="a frame is read as a whole")
     def test_in_the_middle_one_at_a_time(self) -> None:
         c = calls_of(lambda x: x, b"\x93" + pack([0]) + b"\xc1" + pack([2]), 3)
         for i in range(3):
@@ -299,6 +294,14 @@ class TestMalformed:
         assert c.next_task() is None
         assert c.values == [0, None, None]
         assert [i for i, _ in c.failures] == [1, 2]
+
+    def test_more_behind_the_last(self) -> None:
+        """What was read as the last body may be anything."""
+        seen: list[int] = []
+        c = calls_of(seen.append, pack([[0], [1]]) + b"\x91\x02", 2)
+        run_all(c)
+        assert seen == [0]
+        assert kinds(c.failures) == [(1, ProtocolError)]
 
 
 class TestGivingUp:
@@ -406,3 +409,36 @@ def test_no_task_is_both_run_and_given_up(how: Callable[[Calls], None], fails: b
     frame = pack([[i] for i in range(tasks)])
     given = [Race(frame, tasks, turn * 150, fails).run(how) for turn in range(rounds)]
     assert sum(map(bool, given)) > rounds // 10, "otherwise nothing was tried"
+
+
+@pytest.mark.skipif(COMPILED, reason="there are no lines to stop at")
+@pytest.mark.parametrize("line", range(1, 13))
+@pytest.mark.parametrize("first", ["_claim", "give_up"])
+def test_claiming_and_giving_up_are_one_step_each(first: str, line: int) -> None:
+    """One begins, and is stopped before some line of it; the other comes in if it can."""
+    c = calls(lambda i: i, [[0], [1]])
+    c.run(1)
+    one, other = (c.next_task, c.give_up) if first == "_claim" else (c.give_up, c.next_task)
+    thread = threading.Thread(target=lambda: came.append(other()))
+    came: list[Any] = []
+    code = getattr(Calls, first).__code__
+
+    def trace(frame: Any, event: str, _: object) -> Any:
+        if frame.f_code is not code:
+            return trace if event == "call" else None
+        if event == "line" and frame.f_lineno == code.co_firstlineno + line:
+            sys.settrace(None)
+            thread.start()
+            thread.join(0.05)  # Where it must wait, it does not end.
+        return trace
+
+    sys.settrace(trace)
+    try:
+        came.append(one())
+    finally:
+        sys.settrace(None)
+    if thread.ident is not None:
+        thread.join(LONG_S)
+    claimed = [task for task in came if callable(task)]
+    assert len(claimed) + c.given_up == 1
+    assert (c.position, c.total) == (1 + len(claimed), 2)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from zqueue.errors import ConfigError, InvalidName, ProtocolError
 from zqueue.handlers import Handler, call_body, to_arguments
-from zqueue.protocol.codec import pack, unpack_bodies
+from zqueue.protocol.codec import pack
+from zqueue.protocol.unpacking import unpack_bodies
 
 
 def handler(**more: Any) -> Handler:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from zqueue.errors import BodyError, BodyTooLarge, BrokerLost
 from zqueue.lane import BATCH_BYTES, BATCH_TASKS, Lane
-from zqueue.protocol.codec import FRAME_BYTES_MAX, array_length, pack, unpack_bodies
+from zqueue.protocol.codec import FRAME_BYTES_MAX, array_length, pack
+from zqueue.protocol.unpacking import unpack_bodies
 
 LONG_S = 20.0
 

@@ -79,8 +79,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "bench": {"click", "msgpack", "zmq"},
     "demo": {"click"},
 }
-"""Beside the standard library. In `protocol`, only the codec knows msgpack; Cython is known to what
-it compiles."""
+"""Beside the standard library. In `protocol`, codec and unpacking know msgpack; Cython is known to
+what it compiles."""
 
 FORBIDDEN_CALLS = {"eval", "exec", "__import__"}
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "yaml"}
@@ -181,7 +181,7 @@ def test_imports_only_what_lies_below(path: Path) -> None:
     ours, others = imports_of(path)
     assert ours <= MAY_IMPORT[part_of(name)] | ({"core"} if name == "core/__init__" else set())
     third_party = THIRD_PARTY.get(part_of(name), set())
-    if name == "protocol/codec":
+    if name in ("protocol/codec", "protocol/unpacking"):
         third_party = {"msgpack"}
     if name in COMPILED:
         third_party = third_party | {"cython"}

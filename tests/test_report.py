@@ -14,7 +14,8 @@ from zqueue.report import dead_as_data, describe_dead, describe_info, health_pro
 def state(**more: Any) -> dict[str, Any]:
     """What a broker tells, with nothing going on."""
     return {
-        "url": "tcp://127.0.0.1:5555", "version": "0.1", "pid": 7, "uptime_s": 3600.2,
+        "url": "tcp://127.0.0.1:5555", "version": "0.1", "compiled": True, "pid": 7,
+        "uptime_s": 3600.2,
         "rss_bytes": 30_000_000, "draining": False, "bytes": 1234, "bytes_max": 1 << 30,
         "producers": 2, "queues": {}, "workers": [], "counters": {"published": 0}, **more,
     }  # fmt: skip
@@ -42,7 +43,7 @@ def test_a_table_has_numbers_to_the_right() -> None:
 def test_an_idle_broker() -> None:
     text = describe_info(state(), "tcp://x:1")
     assert text == (
-        "broker tcp://127.0.0.1:5555  zqueue 0.1  pid 7  up 3,600 s  memory 30 MB\n"
+        "broker tcp://127.0.0.1:5555  zqueue 0.1 (compiled)  pid 7  up 3,600 s  memory 30 MB\n"
         "holds 1,234 of 1,073,741,824 bytes  producers 2\n\n"
         "no workers: start some with 'zqueue worker APP'"
     )

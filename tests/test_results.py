@@ -16,8 +16,9 @@ from zqueue.errors import (
     UnknownTask,
     WorkerLost,
 )
-from zqueue.protocol.codec import FRAME_BYTES_MAX, pack, unpack_bodies
+from zqueue.protocol.codec import FRAME_BYTES_MAX, pack
 from zqueue.protocol.messages import DONE, FAILED, RESULTS
+from zqueue.protocol.unpacking import unpack_bodies
 from zqueue.results import (
     TRACEBACK_CHARS_MAX,
     error_frame,

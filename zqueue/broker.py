@@ -29,7 +29,7 @@ import zmq
 from .config import Address, BrokerConfig, check_bind
 from .core.batch import reuse
 from .errors import ConfigError
-from .net.collector import tame_collector, watch_collector
+from .net.collector import SWEEP_EVERY_S, stop_collector, sweep, watch_collector
 from .net.device import Egress, Ingress
 from .net.processes import rss_bytes
 from .net.signals import Signals
@@ -138,6 +138,7 @@ class Broker:
         self._egresses: list[Egress] = []
         self._give_up_at: float | None = None
         self._is_quiet = True
+        self._sweep_at = 0.0
 
     def open(self) -> str:
         """Bind everything. Returns the URL of the leased lane."""
@@ -171,6 +172,9 @@ class Broker:
             now = monotonic()
             moved = self._receive(now)
             moved += self._send(now)
+            if now >= self._sweep_at:
+                self._sweep_at = now + SWEEP_EVERY_S
+                sweep()
             if now >= (self.protocol.next_deadline() or now):
                 self.protocol.tick(now)
                 moved += self._send(now)
@@ -306,7 +310,7 @@ def run_broker(config: BrokerConfig) -> int:
         except BaseException:
             broker._context.destroy(0)
             raise
-        tame_collector()
+        stop_collector()
         watch_collector(broker.protocol.pauses)
         if config.insecure:
             logger.warning("running without authentication: anybody who reaches %s may send "

@@ -5,7 +5,7 @@ from cpython.object cimport PyObject
 
 from .core.histogram cimport Histogram
 from .core.meter cimport TaskMeter
-from .protocol.codec cimport Reader
+from .protocol.unpacking cimport Reader
 
 
 cdef extern from "Python.h":

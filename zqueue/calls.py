@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .core.meter import TaskMeter
 from .errors import ProtocolError
 from .handlers import Handler, to_arguments
-from .protocol.codec import Reader
+from .protocol.unpacking import Reader
 from .results import Failure
 
 if TYPE_CHECKING:

@@ -35,7 +35,6 @@ from typing import Any
 from .config import Address, default_url
 from .core.histogram import Histogram
 from .errors import (
-    BodyError,
     BrokerLost,
     Closed,
     QueueFull,
@@ -46,9 +45,9 @@ from .errors import (
 )
 from .lane import BATCH_BYTES, BATCH_TASKS, Lane
 from .net.dealer import Dealer
+from .protocol.codec import FRAME_BYTES_MAX, Packer, array_length, pack
 from .protocol.link import Connected, Disconnected, LinkEvent, Rejected, State
 from .protocol.messages import check_name
-from .protocol.codec import FRAME_BYTES_MAX, Packer, array_length, pack
 from .protocol.producer import (
     BatchRefused,
     Confirmed,
@@ -302,9 +301,7 @@ class Producer:
 
     # --- the lock's side ---
 
-    def _publish(
-        self, lane: Lane, frame: bytes, reply: Reply | None, timeout: float | None
-    ) -> int:
+    def _publish(self, lane: Lane, frame: bytes, reply: Reply | None, timeout: float | None) -> int:
         """Send a batch behind what gathered before. Returns how many tasks it has."""
         tasks = array_length(frame)
         began = monotonic()

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .errors import ProtocolError
-from .protocol.codec import unpack_bodies
+from .protocol.unpacking import unpack_bodies
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

@@ -19,8 +19,9 @@ from .errors import (
     UnknownTask,
     WorkerLost,
 )
-from .protocol.codec import FRAME_BYTES_MAX, pack, unpack_bodies
+from .protocol.codec import FRAME_BYTES_MAX, pack
 from .protocol.messages import DONE, FAILED, RESULTS
+from .protocol.unpacking import unpack_bodies
 
 TRACEBACK_CHARS_MAX = 8_000
 

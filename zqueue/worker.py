@@ -46,9 +46,10 @@ from .net.processes import rss_bytes
 from .net.signals import Signals
 from .net.slot import Slot
 from .net.waiting import Waiter
+from .protocol.codec import COMPILED, FRAME_BYTES_MAX, pack
 from .protocol.link import Connected, Disconnected, Rejected, State
 from .protocol.messages import FAILED, RESULTS, RETURNED
-from .protocol.codec import COMPILED, FRAME_BYTES_MAX, pack, unpack_bodies
+from .protocol.unpacking import unpack_bodies
 from .protocol.worker import Leased, LeasedBatch, Run, WorkerProtocol
 from .results import Failure, error_frame, error_text, pack_outcomes
 from .running import Gathered, Loop, Work, call_in_time, call_with_alarm

@@ -333,7 +333,8 @@ class TestLiveness:
         ((peer, second, frames),) = deliveries(t.hear())
         assert peer == b"w2"
         assert second.lease > first.lease
-        assert second.batches == [["t", 0, 1, 2, 5_000_000]], "a suspect, alone, in its second attempt"
+        (batch,) = second.batches
+        assert batch == ["t", 0, 1, 2, 5_000_000], "a suspect, alone, in its second attempt"
         assert frames == [pack(["a"])]
 
 

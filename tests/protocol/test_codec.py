@@ -1,16 +1,9 @@
-"""The codec: it writes and reads what the reference does, fills batches, and survives strangers."""
+"""The codec: it writes what the reference does, and fills batches in which nothing is lost."""
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
-import enum
 import itertools
-import random
-import struct
 import tracemalloc
-import uuid
-from collections import Counter, OrderedDict, namedtuple
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,106 +15,20 @@ from hypothesis import strategies as st
 from zqueue.errors import BodyError, BodyTooLarge, ProtocolError
 from zqueue.protocol import codec
 from zqueue.protocol.codec import (
-    ANY_KEYS,
     BATCH_TASKS_MAX,
     BODY_BYTES_MAX,
-    COMPILED,
     FRAME_BYTES_MAX,
-    NO_MAPS,
-    TEXT_KEYS,
+    SPARE_BYTES_MAX,
     Packer,
-    Reader,
     array_header,
     array_length,
-    index_bodies,
     pack,
     pack_body,
     too_large,
-    unpack,
-    unpack_bodies,
 )
+from zqueue.protocol.unpacking import unpack_bodies
 
-KEYS = pytest.mark.parametrize("keys", [NO_MAPS, TEXT_KEYS, ANY_KEYS])
-
-
-def malformed(call: Callable[..., Any], *arguments: Any) -> str:
-    """The text of the ProtocolError that a call raises."""
-    with pytest.raises(ProtocolError) as caught:
-        call(*arguments)
-    assert caught.value.code == "malformed"
-    return str(caught.value)
-
-
-# --- the reference ---
-
-REFUSED = "refused"
-EITHER = "refused, or not"
-
-
-def exact(value: Any) -> Any:
-    """A value in a form that tells 1 from True and 1.0, and 0.0 from -0.0, but no NaN from NaN."""
-    if type(value) is float:
-        return "float", "nan" if value != value else struct.pack(">d", value)
-    if type(value) is list:
-        return "list", [exact(item) for item in value]
-    if type(value) is dict:
-        return "dict", [(exact(key), exact(item)) for key, item in value.items()]
-    return type(value).__name__, value
-
-
-def maps_in(value: Any) -> Iterator[dict[Any, Any]]:
-    """All the maps in a value that was read."""
-    if type(value) is dict:
-        yield value
-        value = [*value, *value.values()]
-    if type(value) is list:
-        for item in value:
-            yield from maps_in(item)
-
-
-def by_reference(packed: bytes, keys: int) -> Any:
-    """What reading these bytes must give."""
-    try:
-        value = msgpack.unpackb(packed, strict_map_key=False)
-    except Exception:
-        return REFUSED
-    maps = list(maps_in(value))
-    if keys == NO_MAPS and any(maps):
-        return REFUSED  # (An empty map is no danger.)
-    if keys == TEXT_KEYS:
-        others = {type(key) for found in maps for key in found} - {str}
-        if others:
-            return EITHER if others == {bytes} else REFUSED  # The reference takes those for text.
-    return exact(value)
-
-
-def bodies_by_reference(frame: bytes) -> list[Any]:
-    """The bodies that a frame holds, up to the first that cannot be read."""
-    unpacker = msgpack.Unpacker(max_buffer_size=len(frame), strict_map_key=False)
-    unpacker.feed(frame)
-    bodies = []
-    try:
-        for _ in range(unpacker.read_array_header()):
-            bodies.append(exact(unpacker.unpack()))
-    except Exception:
-        pass
-    return bodies
-
-
-def read(packed: bytes, keys: int) -> Any:
-    """What reading these bytes gives."""
-    try:
-        return exact(unpack(packed, keys=keys))
-    except ProtocolError as error:
-        return REFUSED if error.code == "malformed" else error
-
-
-def check_reading(packed: bytes) -> None:
-    """These bytes are read as the reference has them, whatever may be a key."""
-    for keys in (NO_MAPS, TEXT_KEYS, ANY_KEYS):
-        expected = by_reference(packed, keys)
-        if expected is not EITHER:
-            assert read(packed, keys) == expected, (packed, keys)
+from .reference import NUMBERS, ODD, REFUSALS, SIZES, anything, cut, plain
 
 
 def check_writing(value: Any) -> None:
@@ -145,124 +52,12 @@ def check_writing(value: Any) -> None:
     assert [body for frame in frames for body in cut(frame)] == bodies
 
 
-def memory_of(check: Callable[[], bool]) -> int:
-    """The most memory that a check took, which must hold; bytes."""
-    tracemalloc.start()
-    try:
-        assert check()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
-def cut(frame: bytes) -> list[bytes]:
-    """The packed bodies of a frame, by the reference."""
-    offsets = reference_index(frame)
-    assert offsets is not None
-    return [frame[a:b] for a, b in itertools.pairwise(offsets)]
-
-
-def reference_index(frame: bytes) -> list[int] | None:
-    """Where the bodies of a frame begin, or None if it is not one whole array."""
-    unpacker = msgpack.Unpacker(max_buffer_size=len(frame) + 1)
-    unpacker.feed(frame)
-    try:
-        count = unpacker.read_array_header()
-        offsets = [unpacker.tell()]
-        for _ in range(count):
-            unpacker.skip()
-            offsets.append(unpacker.tell())
-    except Exception:
-        return None
-    return offsets if offsets[-1] == len(frame) else None
-
-
-# --- values ---
-
-
-class Text(str):
-    pass
-
-
-class Number(int):
-    pass
-
-
-class Real(float):
-    pass
-
-
-class Data(bytes):
-    pass
-
-
-class Items(list):  # type: ignore[type-arg]
-    pass
-
-
-class Map(dict):  # type: ignore[type-arg]
-    pass
-
-
-Pair = namedtuple("Pair", "a b")
-
-
-class Color(enum.IntEnum):
-    RED = 1
-
-
-@dataclasses.dataclass
-class Point:
-    x: int = 1
-
-
-REFUSALS = [
-    Point(), datetime.datetime.now(), uuid.uuid4(), {1}, frozenset(), object(), 1j, range(3), print,
-    1 << 64, -(1 << 63) - 1, 1 << 100, -(1 << 100), "\ud800", "a" * 70 + "\udfff", Number(1 << 64),
-]  # fmt: skip
-"""What the reference carries nowhere."""
-
-ODD = [
-    OrderedDict(a=1), Counter("aab"), Color.RED, Text("text"), Number(7), Real(1.5), Data(b"data"),
-    Items([1, 2]), Map(a=1), Pair(1, 2), bytearray(b"x"), memoryview(b"view"), True,
-    msgpack.ExtType(5, b"x"), msgpack.Timestamp(1, 2), float("inf"), float("nan"), -0.0,
-    {1: "a"}, {b"k": [(), None]}, {(1, ("x",)): 2}, {None: 1, True: 2, 1.5: 3, -7: 4, "": 5},
-]  # fmt: skip
-"""What is carried, though most of it is not plain."""
-
-POWERS = [1 << n for n in (0, 5, 7, 8, 15, 16, 31, 32, 63, 64)]
-NUMBERS = sorted({sign * n + more for n in POWERS for sign in (1, -1) for more in (-1, 0, 1)})
-SIZES = [0, 1, 15, 16, 31, 32, 33, 255, 256, 65_535, 65_536, 70_000]
-
-CARRIED = [number for number in NUMBERS if -(1 << 63) <= number < 1 << 64]
-
-numbers = st.integers(-(1 << 63), (1 << 64) - 1) | st.sampled_from(CARRIED)
-lengths = st.integers(0, 40) | st.sampled_from([255, 256, 257])
-repeated = st.builds(lambda letter, n: letter * n, st.sampled_from("aéж日😀"), lengths)
-texts = st.text(max_size=20) | repeated
-scalars = (
-    st.none() | st.booleans() | numbers | st.floats() | texts
-    | st.binary(max_size=40) | lengths.map(bytes)
-)  # fmt: skip
-plain = st.recursive(
-    scalars,
-    lambda inner: (
-        st.lists(inner, max_size=17)
-        | st.lists(inner, max_size=4).map(tuple)
-        | st.dictionaries(texts, inner, max_size=17)
-        | st.dictionaries(st.tuples(scalars) | scalars, inner, max_size=4)
-    ),
-    max_leaves=20,
-)
-anything = st.recursive(
-    scalars | st.sampled_from(REFUSALS) | st.sampled_from(ODD),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4)
-        | st.lists(inner, max_size=3).map(Items) | st.tuples(inner, inner).map(lambda t: Pair(*t))
-        | st.dictionaries(texts.map(Text), inner, max_size=3).map(Map)
-    ),
-    max_leaves=6,
-)  # fmt: skip
+def malformed(call: Callable[..., Any], *arguments: Any) -> str:
+    """The text of the ProtocolError that a call raises."""
+    with pytest.raises(ProtocolError) as caught:
+        call(*arguments)
+    assert caught.value.code == "malformed"
+    return str(caught.value)
 
 
 def nested(depth: int, kind: str, inner: Any = 1) -> Any:
@@ -384,221 +179,6 @@ class TestWriting:
         assert set(inner) == {b"\x92\x07\x08"}
 
 
-WIRE = [
-    *(msgpack.packb(value) for value in ODD),
-    *map(msgpack.packb, CARRIED),
-    *(msgpack.packb(value) for size in SIZES[:9]
-      for value in ("x" * size, "é" * (size // 2), bytes(size), [None] * size,
-                    {str(i): i for i in range(size)}, msgpack.ExtType(7, bytes(size)))),
-    msgpack.packb(1.5, use_single_float=True), msgpack.packb([float("nan")], use_single_float=True),
-    *(msgpack.packb(msgpack.Timestamp(seconds, 5)) for seconds in (0, 1 << 33, 1 << 40, -1)),
-    # Longer than need be.
-    b"\xcc\x01", b"\xcd\0\x01", b"\xce\0\0\0\x01", b"\xcf" + bytes(8), b"\xd0\x01", b"\xd1\0\x01",
-    b"\xd2\0\0\0\x01", b"\xd3" + bytes(8), b"\xd9\x01x", b"\xda\0\x01x", b"\xdb\0\0\0\x01x",
-    b"\xc4\x01x", b"\xc5\0\x01x", b"\xc6\0\0\0\x01x", b"\xdc\0\x01\x01", b"\xdd\0\0\0\x01\x01",
-    b"\xde\0\x01\xa1k\x01", b"\xdf\0\0\0\x01\xa1k\x01", b"\x81\xd9\x01k\x01",
-    # Twice the same key, and keys that are none.
-    b"\x82\xa1k\x01\xa1k\x02", b"\x83\x01\xa1a\xc3\xa1b\xcb\x3f\xf0\0\0\0\0\0\0\xa1c",
-    b"\x81\x90\x01", b"\x81\x80\x01", b"\x91\x81\x91\x01\x02", b"\x81\xa1\xff\x01",
-    # No text, no code, no such extension, no time.
-    b"\xa1\xff", b"\xa3\xed\xa0\x80", b"\xa2\xc3\x28", b"\xd9\x02\xf0\x9f", b"\xc1", b"\x91\xc1",
-    b"\xd4\x80x", b"\xd4\xfex", b"\xd6\xff\xff\xff\xff\xff", b"\xd7\xff" + b"\xff" * 8,
-    b"\xd4\xff0", b"\xc7\x05\xff12345", b"\xc7\0\x05", b"\xc7\x0c\xff" + b"\xff" * 12,
-]  # fmt: skip
-"""Values on the wire, and what is none."""
-
-
-def mutants(seed: int, count: int) -> Iterator[bytes]:
-    """Values on the wire with a few bytes changed, lost or put in."""
-    chance = random.Random(seed)
-    small = [packed for packed in WIRE if len(packed) < 80]
-    codes = [0x80, 0x81, 0x90, 0x92, 0xA1, 0xBF, *range(0xC0, 0xE0), 0xFF]
-    for _ in range(count):
-        parts = chance.sample(small, 3)
-        frame = bytearray(chance.choice([b"", b"\x93", b"\x83\xa1a\xa1b\xa1c", b"\x82"]))
-        frame += b"".join(parts)
-        for _ in range(chance.randrange(4)):
-            place = chance.randrange(min(len(frame), chance.choice([4, 1000])))
-            what = chance.randrange(4)
-            if what == 0:
-                frame[place] = chance.randrange(256)
-            elif what == 1:
-                frame[place] = chance.choice(codes)
-            elif what == 2:
-                del frame[place : place + chance.randrange(1, 3)]
-            else:
-                frame[place:place] = chance.randbytes(chance.randrange(1, 3))
-            if not frame:
-                break
-        yield bytes(frame)
-
-
-class TestReading:
-    @pytest.mark.parametrize("packed", WIRE, ids=lambda packed: f"{packed[:9].hex()}-{len(packed)}")
-    def test_whole_cut_off_and_with_more_behind(self, packed: bytes) -> None:
-        check_reading(packed)
-        stops = range(len(packed)) if len(packed) < 300 else random.Random(1).sample(
-            range(len(packed)), 50)  # fmt: skip
-        for stop in stops:
-            check_reading(packed[:stop])
-        for rest in (b"\x00", b"\xc0", b"\xc1", b"\x90", packed[:100]):
-            assert read(packed + rest, ANY_KEYS) == REFUSED
-        check_reading(b"\x93\x01" + packed + b"\x02")
-        check_reading(b"\x82\xa1a" + packed + packed + b"\x02")
-
-    @pytest.mark.parametrize("seed", range(5))
-    def test_mutants(self, seed: int) -> None:
-        for packed in mutants(seed, 4000):
-            check_reading(packed)
-
-    @given(plain)
-    def test_round_trip(self, value: Any) -> None:
-        check_reading(pack(value))
-
-    @given(st.binary(max_size=60))
-    def test_random_bytes(self, packed: bytes) -> None:
-        check_reading(packed)
-
-    @KEYS
-    @pytest.mark.parametrize(
-        "head", [b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff",
-                 b"\xc6\xff\xff\xff\xff", b"\xc9\xff\xff\xff\xff\x01", b"\xdd\x7f\xff\xff\xff",
-                 b"\xdf\x80\0\0\0", b"\xdb\x80\0\0\0", b"\xdc\xff\xff", b"\xde\xff\xff"],
-        ids=bytes.hex,
-    )  # fmt: skip
-    def test_lengths_that_are_a_lie(self, head: bytes, keys: int) -> None:
-        """They are refused at once: nothing is made for what cannot be there."""
-        for before in (b"", b"\x92", b"\x92\x01", b"\x81\xa1k"):
-            for rest in range(0, 100, 9):
-                frame = before + head + bytes(rest)
-                assert memory_of(lambda frame=frame: read(frame, keys) == REFUSED) < 1 << 16
-                if frame[0] == 0x92:
-                    malformed(unpack_bodies, frame)
-
-    @KEYS
-    @pytest.mark.parametrize(
-        "layer", [b"\x91", b"\x92\x01", b"\xdd\0\0\0\x01", b"\x81\xa1k", b"\x81\x01", b"\x81",
-                  b"\xdf\0\0\0\x01\xd9\x01k"], ids=bytes.hex
-    )  # fmt: skip
-    def test_nesting_bombs(self, layer: bytes, keys: int) -> None:
-        for depth in (1025, 5000, 200_000):
-            for bomb in (layer * depth, layer * depth + b"\x01" * depth):
-                assert read(bomb, keys) is REFUSED
-                malformed(unpack_bodies, b"\x91" + bomb)
-
-    @pytest.mark.parametrize("layer", [b"\x91", b"\x81\xa1k", b"\x81\x01"], ids=bytes.hex)
-    @pytest.mark.parametrize("depth", [1, 510, 1022, 1023])
-    def test_depth_that_the_reference_reads(self, depth: int, layer: bytes) -> None:
-        value = unpack(layer * depth + b"\xa4deep")
-        for _ in range(depth):
-            (value,) = value if type(value) is list else value.values()
-        assert value == "deep"
-
-    def test_names_that_were_met_before(self) -> None:
-        """More than are remembered, so many take the place of others: each comes out as it is."""
-        chance = random.Random(3)
-        names = ["".join(chance.choices("abcdef", k=chance.randrange(1, 40))) for _ in range(4000)]
-        names += [chance.choice("éж日😀") * chance.randrange(1, 9) for _ in range(500)]
-        for _ in range(3):
-            chance.shuffle(names)
-            for start in range(0, len(names), 20):
-                table = {name: i for i, name in enumerate(names[start : start + 20])}
-                assert exact(unpack(pack(table), keys=TEXT_KEYS)) == exact(table)
-
-    def test_nothing_is_left_behind(self) -> None:
-        """Neither what was read, nor what was begun before an error, nor what was packed."""
-        value = {"a": [1 << 40, "text é", 1.5, {"b": [None] * 20}], "c": b"data" * 9}
-        packed = pack(value)
-        frames = [packed[:stop] for stop in range(len(packed) + 1)] + [b"\x92" + packed + b"\xc1"]
-
-        def once() -> None:
-            for frame in frames:
-                read(frame, ANY_KEYS)
-            for bad in REFUSALS:
-                with pytest.raises(BodyError):
-                    Packer(9, 99).add([value, bad])
-
-        for _ in range(3):
-            once()
-        tracemalloc.start()
-        once()
-        before, _ = tracemalloc.get_traced_memory()
-        for _ in range(20):
-            once()
-        after, _ = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert after - before < 20_000
-
-
-class TestReader:
-    @pytest.mark.parametrize("head", [b"\x93", b"\xdc\0\x03", b"\xdd\0\0\0\x03"], ids=bytes.hex)
-    def test_one_body_at_a_time(self, head: bytes) -> None:
-        reader = Reader(head + pack("a") + pack([1, {"k": 2}]) + pack(None))
-        assert reader.left == 3
-        assert reader.read() == "a"
-        assert reader.left == 2
-        assert reader.read() == [1, {"k": 2}]
-        assert next(reader) is None
-        assert reader.left == 0
-        for _ in range(2):
-            with pytest.raises(StopIteration):
-                reader.read()
-        assert list(reader) == []
-        assert reader.left == 0
-
-    @given(st.lists(plain, min_size=1, max_size=20))
-    def test_all_of_them(self, values: list[Any]) -> None:
-        frame = array_header(len(values)) + b"".join(map(pack, values))
-        assert frame == pack(values)
-        expected = by_reference(frame, ANY_KEYS)
-        if expected is REFUSED:  # A tuple, which is a list now, was a key.
-            malformed(unpack_bodies, frame)
-        else:
-            assert exact(unpack_bodies(frame)) == exact(list(Reader(frame))) == expected
-
-    @pytest.mark.parametrize("seed", range(8, 11))
-    def test_mutants(self, seed: int) -> None:
-        """Read one at a time, the bodies are those of the array, or one of them is an error."""
-        for packed in mutants(seed, 3000):
-            frame = b"\x93" + packed
-            expected = bodies_by_reference(frame)
-            if len(packed) < 3:
-                malformed(Reader, frame)
-            elif by_reference(frame, ANY_KEYS) is not REFUSED:
-                assert exact(list(Reader(frame))) == ("list", expected)
-            elif len(expected) < 3 and COMPILED:
-                reader = Reader(frame)
-                assert [exact(reader.read()) for _ in expected] == expected
-                while reader.left:
-                    malformed(reader.read)
-            elif len(expected) < 3:
-                malformed(Reader, frame)
-
-    @pytest.mark.parametrize(
-        "bad", [b"\xc1", b"\xa1\xff", b"\xd9\xff", b"\x81\x90\0", b"\xd7\xff" + b"\xff" * 8,
-                b"\x91" * 2000, b"\xdd\xff\xff\xff\xff", b"\x92\x01\xc1"],
-        ids=lambda bad: bad[:6].hex(),
-    )  # fmt: skip
-    def test_what_is_behind_an_error_cannot_be_read(self, bad: bytes) -> None:
-        """Nobody knows where it begins. (Interpreted, the frame as a whole cannot be read.)"""
-        frame = b"\x94" + pack("first") + bad + pack("third") + pack("fourth")
-        malformed(unpack_bodies, frame)
-        if not COMPILED:
-            malformed(Reader, frame)
-            return
-        reader = Reader(frame)
-        assert reader.read() == "first"
-        for left in (2, 1, 0):
-            malformed(reader.read)
-            assert reader.left == left
-        with pytest.raises(StopIteration):
-            reader.read()
-
-    @pytest.mark.parametrize("frame", [b"", b"\x80", b"\xa1x", b"\1", b"\xc0", b"\x90", b"\x92\1"])
-    def test_not_an_array_of_bodies(self, frame: bytes) -> None:
-        assert malformed(Reader, frame) == malformed(array_length, frame)
-
-
 class TestArrayLength:
     @pytest.mark.parametrize("count", [1, 2, 15, 16, 255, 256, 4095, 4096])
     def test_reads_what_was_packed(self, count: int) -> None:
@@ -637,69 +217,355 @@ class TestArrayLength:
             pass
 
 
-class TestIndexBodies:
-    def check(self, frame: bytes) -> None:
-        """The same places as the reference's, or both refuse."""
-        try:
-            array_length(frame)
-        except ProtocolError:
-            return  # Nobody asks for its index then.
-        if b"\xc9\xff\xff\xff\xff" in frame:
-            return  # There the reference counts one too far, and begins at 0 again.
-        expected = reference_index(frame)
-        if expected is None:
-            malformed(index_bodies, frame)
-        else:
-            assert list(index_bodies(frame)) == expected, frame
-
-    @given(st.lists(plain, min_size=1, max_size=20))
-    def test_cuts_between_bodies(self, values: list[Any]) -> None:
-        frame = pack(values)
-        offsets = index_bodies(frame)
-        assert (len(offsets), offsets[-1]) == (len(values) + 1, len(frame))
-        assert [frame[a:b] for a, b in itertools.pairwise(offsets)] == list(map(pack, values))
-
-    @pytest.mark.parametrize("packed", WIRE, ids=lambda packed: f"{packed[:9].hex()}-{len(packed)}")
-    def test_whole_and_cut_off(self, packed: bytes) -> None:
-        for head in (b"\x92", b"\xdc\0\x02", b"\xdd\0\0\0\x02"):
-            frame = head + packed + packed
-            self.check(frame)
-            for stop in range(len(head) + 2, min(len(frame), 300)):
-                self.check(frame[:stop])
-
-    @pytest.mark.parametrize("seed", range(5, 8))
-    def test_mutants(self, seed: int) -> None:
-        for packed in mutants(seed, 4000):
-            self.check(b"\x93" + packed)
-            self.check(packed)
-
-    @pytest.mark.parametrize("code", b"\xc6\xdb\xdd\xdf\xc9")
-    def test_lengths_that_are_a_lie(self, code: int) -> None:
-        for length in (b"\x80\0\0\0", b"\0\xff\xff\xff", b"\xff\xff\xff\xff"):
-            if code == 0xC9 and length[0] == 0xFF and not COMPILED:
-                continue  # The reference takes the longest extension for an empty one.
-            for rest in (b"", b"\x01", b"\x01" * 100):
-                malformed(index_bodies, b"\x91" + bytes([code]) + length + rest)
-                malformed(index_bodies, b"\x92" + bytes([code]) + length + rest + b"\x01")
-
-    def test_bytes_after_the_last_body(self) -> None:
-        assert malformed(index_bodies, pack([1, 2]) + b"\x03") == (
-            "the batch has bytes after its last body"
-        )
-
-    @given(st.binary(max_size=40))
-    def test_random_bytes(self, frame: bytes) -> None:
-        self.check(frame)
-
-    def test_deep_nesting_harms_nobody(self) -> None:
-        """A frame that is only cut need not be one that can be read."""
-        frame = b"\x92\x01" + b"\x91" * 200_000 + b"\x00"
-        try:
-            assert list(index_bodies(frame)) == [1, 2, len(frame)]
-        except ProtocolError:
-            assert not COMPILED
-        malformed(unpack_bodies, frame)
-
-
 def test_knows_whether_it_is_compiled() -> None:
     assert codec.COMPILED is not str(codec.__file__).endswith(".py")
+
+
+# --- batches ---
+
+CANNOT = [
+    object(), [1, object()], {"a": "x" * 5000, "b": [2, {"c": object()}]}, (1, 2, {3}), "\ud800",
+    ["x", "\ud800"], {"k": {("\udfff",): 1}}, 1 << 64, [-(1 << 63) - 1], {object(): 1},
+    {"a": ["y" * 100_000, 1 << 64]}, [bytearray(b"x"), object()],
+]  # fmt: skip
+"""Bodies that cannot be packed; of most, a part can."""
+
+
+def text_of(nbytes: int, letter: str = "x") -> str:
+    """A body of so many bytes when it is packed."""
+    for head in (1, 2, 3, 5):
+        body = letter * max(0, nbytes - head)
+        if len(pack(body)) == nbytes:
+            return body
+    raise AssertionError(nbytes)
+
+
+def frames_of(packer: Packer) -> list[bytes]:
+    """All that is in a packer, taken out."""
+    return list(iter(packer.take, b""))
+
+
+def bodies_of(packer: Packer) -> list[Any]:
+    """All bodies in a packer, taken out."""
+    return [body for frame in frames_of(packer) for body in unpack_bodies(frame)]
+
+
+def fill_all(packer: Packer, source: Iterator[Any]) -> list[bytes]:
+    """Fill batches until there are no more bodies; the full ones, taken out."""
+    frames = []
+    while packer.fill(source):
+        while packer.is_full:
+            frames.append(packer.take())
+    return frames
+
+
+def frame_of(bodies: list[Any]) -> bytes:
+    """A frame of these, by the reference."""
+    return array_header(len(bodies)) + b"".join(map(msgpack.packb, bodies))
+
+
+class Noisy(dict):  # type: ignore[type-arg]
+    """Nothing plain: to pack it, the reference asks for its items, and something happens."""
+
+    def __init__(self, happens: Callable[[], Any], **items: Any) -> None:
+        super().__init__(items)
+        self._happens = happens
+
+    def items(self) -> Any:
+        self._happens()
+        return super().items()
+
+
+class Model:
+    """A packer that keeps lists of bodies, and counts anew each time."""
+
+    def __init__(self, tasks_max: int, bytes_max: int) -> None:
+        self.tasks_max = tasks_max
+        self.bytes_max = bytes_max
+        self.full: list[list[Any]] = []
+        self.row: list[Any] = []
+
+    def nbytes(self) -> int:
+        return sum(len(msgpack.packb(body)) for body in self.row)
+
+    def add(self, body: Any) -> None:
+        if self.row and self.nbytes() + len(msgpack.packb(body)) > self.bytes_max:
+            self.full.append(self.row)
+            self.row = []
+        self.row.append(body)
+        if len(self.row) >= self.tasks_max or self.nbytes() > self.bytes_max:
+            self.full.append(self.row)
+            self.row = []
+
+    def take(self) -> bytes:
+        if self.full:
+            return frame_of(self.full.pop(0))
+        row, self.row = self.row, []
+        return frame_of(row) if row else b""
+
+
+steps = st.lists(
+    st.just("take")
+    | st.tuples(st.sampled_from([0, 1, 9, 10, 30, 31, 32, 50, 99, 100, 101, 400]), st.booleans()),
+    max_size=60,
+)
+
+
+@given(st.integers(1, 20), st.sampled_from([1, 40, 100, 101, 102, 1000]), steps)
+def test_fills_batches_as_the_model_does(tasks_max: int, bytes_max: int, steps: list[Any]) -> None:
+    packer, model = Packer(tasks_max, bytes_max), Model(tasks_max, bytes_max)
+    for step in [*steps, *["take"] * (len(steps) + 1)]:
+        if step == "take":
+            assert packer.take() == model.take()
+        else:
+            size, is_plain = step
+            body = bytes(size) if is_plain else bytearray(size)
+            model.add(body)
+            assert packer.add(body) is bool(model.full)
+        assert packer.is_full is bool(model.full)
+        assert len(packer) == sum(map(len, model.full)) + len(model.row)
+    assert packer.take() == b""
+
+
+class TestFull:
+    @pytest.mark.parametrize("tasks_max", [1, 2, 15, 16, 17, 255, 256, BATCH_TASKS_MAX])
+    def test_by_number(self, tasks_max: int) -> None:
+        packer = Packer(tasks_max, 1 << 20)
+        for i in range(tasks_max - 1):
+            assert not packer.add(i)
+        assert packer.add("last")
+        assert not Packer(tasks_max + 1, 1 << 20).add("first")
+        packer.add("next")
+        assert len(packer) == tasks_max + 1
+        assert packer.take() == frame_of([*range(tasks_max - 1), "last"])
+        assert packer.is_full is (tasks_max == 1)
+        assert packer.take() == frame_of(["next"])
+        assert (packer.take(), len(packer)) == (b"", 0)
+
+    def test_by_size(self) -> None:
+        packer = Packer(100, 1000)
+        assert not packer.add(text_of(600))
+        assert not packer.add(text_of(400)), "so many bytes, and no more, are room for more"
+        assert packer.add(text_of(2))
+        assert packer.take() == frame_of([text_of(600), text_of(400)])
+        assert not packer.is_full
+        assert packer.take() == frame_of(["x"])
+
+    def test_a_body_that_does_not_fit_begins_the_next(self) -> None:
+        packer = Packer(100, 1000)
+        assert not packer.add(text_of(600))
+        assert packer.add(text_of(401))
+        assert packer.take() == frame_of([text_of(600)])
+        assert not packer.add(text_of(599))
+        assert packer.take() == frame_of([text_of(401), text_of(599)])
+
+    def test_a_lone_body_may_be_larger(self) -> None:
+        packer = Packer(100, 1000)
+        big = text_of(1001)
+        assert packer.add(big)
+        assert packer.add("small")
+        assert packer.add([big])
+        assert frames_of(packer) == [frame_of([big]), frame_of(["small"]), frame_of([[big]])]
+
+    @pytest.mark.parametrize("nbytes", [SPARE_BYTES_MAX // 2, SPARE_BYTES_MAX + 1, 3 << 20])
+    def test_goes_on_after_a_large_one(self, nbytes: int) -> None:
+        """The buffer that had grown is given back."""
+        packer = Packer(2, 1 << 24)
+        for _ in range(3):
+            for body in (text_of(nbytes), "a", "b", text_of(nbytes), "c"):
+                packer.add(body)
+            assert bodies_of(packer) == [text_of(nbytes), "a", "b", text_of(nbytes), "c"]
+
+    def test_keeps_no_more_than_it_may(self) -> None:
+        packer = Packer(10, 1 << 24)
+        tracemalloc.start()
+        for _ in range(3):
+            packer.add("x" * (6 << 20))
+            assert len(packer.take()) > 6 << 20
+        kept, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert kept < SPARE_BYTES_MAX + 10_000
+
+
+class TestWhatCannotBePacked:
+    @pytest.mark.parametrize("bad", CANNOT, ids=lambda bad: repr(bad)[:20])
+    @pytest.mark.parametrize("bytes_max", [20, 1 << 20])
+    def test_leaves_nothing_behind(self, bad: Any, bytes_max: int) -> None:
+        packer = Packer(100, bytes_max)
+        model = Model(100, bytes_max)
+        for body in ("first", [1, 2.5], {"k": "third"}, "x" * 30, "fifth"):
+            for _ in range(2):
+                before = len(packer), packer.is_full
+                with pytest.raises(BodyError):
+                    packer.add(bad)
+                assert (len(packer), packer.is_full) == before
+            packer.add(body)
+            model.add(body)
+        assert frames_of(packer) == list(iter(model.take, b""))
+
+    @pytest.mark.parametrize(
+        "make", [bytes, bytearray, lambda n: "x" * n, lambda n: "é" * (n // 2)]
+    )
+    def test_too_large(self, make: Callable[[int], Any]) -> None:
+        head = 5
+        packer = Packer(100, 1 << 30)
+        packer.add("before")
+        for more in (2, 1000):
+            with pytest.raises(
+                BodyTooLarge, match=r"^the body is 16,77\d,\d\d\d bytes packed, over"
+            ):
+                packer.add(make(BODY_BYTES_MAX - head + more))
+        with pytest.raises(BodyTooLarge):
+            packer.add([1, make(BODY_BYTES_MAX - head)])
+        packer.add("after")
+        assert packer.take() == frame_of(["before", "after"])
+
+    def test_as_large_as_can_be(self) -> None:
+        packer = Packer(100, 1 << 16)
+        packer.add("before")
+        body = [bytes(BODY_BYTES_MAX - 6)]
+        assert packer.add(body)
+        assert packer.take() == frame_of(["before"])
+        frame = packer.take()
+        assert frame == frame_of([body])
+        assert FRAME_BYTES_MAX - 8 < len(frame) <= FRAME_BYTES_MAX
+        with pytest.raises(BodyTooLarge, match="the body is 16,777,209 bytes packed"):
+            packer.add([bytes(BODY_BYTES_MAX - 5)])
+        assert packer.take() == b""
+
+    @pytest.mark.parametrize("error", [KeyError("its own"), KeyboardInterrupt()])
+    def test_whose_own_code_raises(self, error: BaseException) -> None:
+        def fail() -> None:
+            raise error
+
+        packer = Packer(100, 1000)
+        packer.add("before")
+        with pytest.raises(BodyError if isinstance(error, Exception) else type(error)):
+            packer.add(["x" * 50, Noisy(fail, a=1)])
+        packer.add("after")
+        assert packer.take() == frame_of(["before", "after"])
+
+
+class TestFill:
+    def test_stops_at_each_full_batch(self) -> None:
+        packer = Packer(3, 1000)
+        source = iter(range(8))
+        frames = []
+        while packer.fill(source):
+            assert packer.is_full
+            frames.append(packer.take())
+            assert not packer.is_full
+        assert frames == [frame_of([0, 1, 2]), frame_of([3, 4, 5])]
+        assert packer.take() == frame_of([6, 7])
+        assert packer.fill(source) is False
+
+    @given(st.lists(st.sampled_from([1, 10, 90, 99, 100, 101, 250]), max_size=40))
+    def test_is_adding_one_after_the_other(self, sizes: list[int]) -> None:
+        filled, added = Packer(5, 100), Packer(5, 100)
+        frames = fill_all(filled, (bytes(size) for size in sizes))
+        for size in sizes:
+            added.add(bytes(size))
+        assert [*frames, *frames_of(filled)] == frames_of(added)
+
+    @pytest.mark.parametrize("bad", CANNOT, ids=lambda bad: repr(bad)[:20])
+    @pytest.mark.parametrize("place", [0, 1, 2, 3, 7, 11])
+    def test_names_the_body_by_its_number(self, place: int, bad: Any) -> None:
+        packer = Packer(3, 1000)
+        source = iter([*range(place), bad, "more"])
+        with pytest.raises(BodyError, match=rf"^body {place}: (a|the body) ") as caught:
+            fill_all(packer, source)
+        assert type(caught.value) is BodyError
+        assert bodies_of(packer) == list(range(place - place % 3, place))
+        assert list(source) == ["more"]
+
+    def test_names_the_body_by_its_number_if_sizes_make_the_batches(self) -> None:
+        packer = Packer(100, 50)
+        source: Iterator[Any] = iter(["x" * 20] * 7 + ["y" * 60] * 2 + [bytes(FRAME_BYTES_MAX)])
+        with pytest.raises(BodyTooLarge, match=r"^body 9: the body is 16,777,221 bytes packed"):
+            fill_all(packer, source)
+
+    @pytest.mark.parametrize("error", [KeyError("mine"), BodyError("mine"), KeyboardInterrupt()])
+    def test_what_the_bodies_raise_passes_through(self, error: BaseException) -> None:
+        def bodies() -> Iterator[int]:
+            yield 1
+            yield 2
+            raise error
+
+        packer = Packer(3, 1000)
+        with pytest.raises(type(error)) as caught:
+            packer.fill(bodies())
+        assert caught.value is error
+        assert packer.take() == frame_of([1, 2])
+
+
+class TestReentered:
+    """A body that is not plain runs its own code; bodies may come from code. Both may send."""
+
+    def test_by_a_body(self) -> None:
+        packer = Packer(100, 1000)
+        packer.add("before")
+        packer.add(["x" * 20, 2, Noisy(lambda: packer.add(["inner", 1]), a="b")])
+        packer.add("after")
+        assert bodies_of(packer) == [
+            "before", ["inner", 1], ["x" * 20, 2, {"a": "b"}], "after",
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("inner", range(8))
+    def test_by_a_body_that_fills_batches(self, inner: int) -> None:
+        packer = Packer(3, 1000)
+        packer.add("before")
+
+        def send() -> None:
+            for i in range(inner):
+                packer.add(i)
+
+        packer.add([Noisy(send, a=1)])
+        packer.add("after")
+        assert bodies_of(packer) == ["before", *range(inner), [{"a": 1}], "after"]
+
+    def test_by_a_body_that_takes(self) -> None:
+        packer = Packer(3, 1000)
+        packer.add("before")
+        taken: list[bytes] = []
+        packer.add(["x", Noisy(lambda: taken.append(packer.take()))])
+        packer.add("after")
+        assert taken == [frame_of(["before"])]
+        assert bodies_of(packer) == [["x", {}], "after"]
+
+    def test_by_a_body_in_a_body(self) -> None:
+        packer = Packer(2, 1000)
+        innermost = Noisy(lambda: packer.add("1"), n=2)
+        inner = Noisy(lambda: packer.add([innermost, 3]), n=4)
+        packer.add([inner, 5])
+        assert bodies_of(packer) == ["1", [{"n": 2}, 3], [{"n": 4}, 5]]
+
+    def test_by_a_body_whose_own_body_cannot_be_packed(self) -> None:
+        packer = Packer(100, 1000)
+
+        def send() -> None:
+            packer.add("good")
+            for bad in CANNOT:
+                with pytest.raises(BodyError):
+                    packer.add(bad)
+            packer.add("good too")
+
+        packer.add({"k": Noisy(send, a=1)})
+        with pytest.raises(BodyError):
+            packer.add([Noisy(send, a=1), object()])
+        assert bodies_of(packer) == [
+            "good", "good too", {"k": {"a": 1}}, "good", "good too",
+        ]  # fmt: skip
+
+    def test_by_what_gives_the_bodies(self) -> None:
+        packer = Packer(4, 1000)
+
+        def bodies() -> Iterator[Any]:
+            for i in range(6):
+                packer.add(f"inner {i}")
+                yield i
+
+        source = bodies()
+        while packer.fill(source):
+            pass
+        expected = itertools.chain.from_iterable((f"inner {i}", i) for i in range(6))
+        assert bodies_of(packer) == list(expected)

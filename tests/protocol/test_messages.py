@@ -55,7 +55,10 @@ EXAMPLES: dict[type[Any], list[Any]] = {
     Result: [Result(9, 0, 512, 1), Result(1, 0, 0, 4)],
     Await: [Await([]), Await([1, 70_000, BIG])],
     Credit: [Credit(0), Credit(16_384)],
-    Deliver: [Deliver(1 << 56, "mail", [["send", 1, 512, 1, 250], ["", 0, 1, 2]]), Deliver(1, "q", [])],
+    Deliver: [
+        Deliver(1 << 56, "mail", [["send", 1, 512, 1, 250], ["", 0, 1, 2]]),
+        Deliver(1, "q", []),
+    ],
     Settle: [Settle(5, 100, [[0, 0, 512, 0], [1, 3, 1, 2]]), Settle(5, 0, [])],
     Departed: [Departed(b"worker", "crashed", 0, 0, "signal 9"), Departed(b"w", "", 7, 8, "")],
     Ask: [Ask("info"), Ask("")],

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 
 from zqueue.core.batch import OVERHEAD_BYTES, Batch
 from zqueue.protocol.broker import BrokerProtocol, Limits
-from zqueue.protocol.codec import pack, unpack_bodies
+from zqueue.protocol.codec import pack
 from zqueue.protocol.link import Connected, Disconnected
 from zqueue.protocol.messages import (
     CRASHED,
@@ -48,6 +48,7 @@ from zqueue.protocol.producer import (
     ResultsCame,
     ResultsLost,
 )
+from zqueue.protocol.unpacking import unpack_bodies
 from zqueue.protocol.worker import Leased, LeasedBatch, Run, SupervisorProtocol, WorkerProtocol
 
 QUEUES = ("a", "b", "c")

@@ -18,14 +18,14 @@ def _as_it_is(thing: T) -> T:
     return thing
 
 
-cclass = cfunc = ccall = inline = final = _as_it_is
+cclass = cfunc = ccall = inline = final = no_gc = _as_it_is
 
 
 def _with_options(*args: Any, **kwargs: Any) -> Callable[[T], T]:
     return _as_it_is
 
 
-locals = returns = exceptval = freelist = no_gc = boundscheck = wraparound = _with_options
+locals = returns = exceptval = freelist = boundscheck = wraparound = _with_options
 
 
 def __getattr__(name: str) -> Any:

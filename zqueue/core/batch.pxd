@@ -6,8 +6,6 @@ cdef Py_ssize_t _spare, _reused, _made
 
 
 @cython.final
-@cython.no_gc
-@cython.freelist(1024)
 cdef class Frame:
     cdef public object queue, task, body, origin, offsets, damage
     cdef public Py_ssize_t count
@@ -18,8 +16,6 @@ cdef class Frame:
 
 
 @cython.final
-@cython.no_gc
-@cython.freelist(1024)
 cdef class Batch:
     cdef public Frame frame
     cdef public Py_ssize_t first, count, nbytes

@@ -43,6 +43,9 @@ def reuse() -> dict[str, int]:
     return {"hits": _reused, "misses": _made}
 
 
+@cython.no_gc
+@cython.freelist(1024)  # SPARE_MAX; the compiler wants a number
+@cython.cclass
 class Frame:
     """One published frame, as it came, and what its parts have in common.
 
@@ -92,6 +95,9 @@ class Frame:
         """Why it cannot be cut, once that was found."""
 
 
+@cython.no_gc
+@cython.freelist(1024)  # SPARE_MAX; the compiler wants a number
+@cython.cclass
 class Batch:
     """A run of tasks of one frame that travel, wait and are leased together.
 
@@ -113,7 +119,7 @@ class Batch:
         # the sum over all parts is what a bound needs.
         self.nbytes = len(frame.body) * count // frame.count + OVERHEAD_BYTES
         if cython.compiled:
-            # Keeps the count of @cython.freelist (batch.pxd), which does not say it itself.
+            # Keeps the count of @cython.freelist, which does not say it itself.
             global _spare, _reused, _made
             if _spare:
                 _spare -= 1
@@ -163,4 +169,3 @@ class Batch:
                 raise
         stop = self.first + self.count
         return array_header(self.count) + frame.body[offsets[self.first] : offsets[stop]]
-

@@ -6,7 +6,6 @@ from .batch cimport Batch
 
 
 @cython.final
-@cython.freelist(256)
 cdef class Lease:
     cdef public long long number
     cdef public object holder

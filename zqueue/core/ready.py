@@ -116,9 +116,7 @@ class ReadyQueue:
         """Whether the next task must run alone."""
         return bool(self._returned) and self._returned[0].crashes > 0
 
-    def take(
-        self, tasks_max: int, cut_min: int, bytes_max: int, batches_max: int
-    ) -> list[Batch]:
+    def take(self, tasks_max: int, cut_min: int, bytes_max: int, batches_max: int) -> list[Batch]:
         """Lease out up to so many tasks, in order, none of them suspect.
 
         Only the first batch may be cut, and only to ``cut_min`` tasks or more: cutting costs, so

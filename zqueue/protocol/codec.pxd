@@ -49,25 +49,12 @@ cdef extern from "string.h":
 cdef class Packer:
     cdef unsigned char* _data
     cdef bytearray _bytes
-    cdef Py_ssize_t _end, _room, _tasks, _tasks_max, _bytes_max, _filled
+    cdef Py_ssize_t _at, _end, _room, _tasks, _tasks_max, _bytes_max, _filled
     cdef readonly bint is_full
     cdef object _full
 
     cpdef bint add(self, object body) except -1
 
 
-@cython.final
-cdef class Reader:
-    cdef bytes _frame
-    cdef const unsigned char* _data
-    cdef Py_ssize_t _at, _stop
-    cdef readonly Py_ssize_t left
-    cdef int _keys
-    cdef object _bodies
-
-    cpdef object read(self)
-
-
 cpdef bytes pack(object value)
 cpdef Py_ssize_t array_length(bytes frame) except -1
-cpdef object index_bodies(bytes frame)

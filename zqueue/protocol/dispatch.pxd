@@ -6,7 +6,8 @@ from ..core.batch cimport Batch, Frame
 from ..core.counters cimport Counters
 from ..core.lease cimport Lease, LeaseTable
 from ..core.ready cimport ReadyQueue
-from .codec cimport index_bodies, pack
+from .codec cimport pack
+from .unpacking cimport index_bodies
 from .intake cimport Intake
 from .peers cimport Producer, Queue, Worker
 

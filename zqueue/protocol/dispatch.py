@@ -19,7 +19,7 @@ from ..core.counters import Counters
 from ..core.dead import DeadLetter, DeadLetters
 from ..core.lease import Lease, LeaseTable
 from ..errors import ProtocolError
-from .codec import BATCH_TASKS_MAX, array_header, array_length, index_bodies, pack
+from .codec import BATCH_TASKS_MAX, array_header, array_length, pack
 from .intake import Intake, Send
 from .messages import (
     CRASHED,
@@ -37,6 +37,7 @@ from .messages import (
     Settle,
 )
 from .peers import Producer, Queue, Worker
+from .unpacking import index_bodies
 
 LEASES_MAX = 64
 """Deliveries in flight to one worker. Far below ZeroMQ's high water mark of 1,000, so that a

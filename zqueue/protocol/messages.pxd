@@ -9,7 +9,11 @@ cdef bint _is_int(value)
 
 cdef bint _are_ints(list values, Py_ssize_t first)
 
+cdef bint _is_id(value)
+
 cdef bint _fits(long field, value)
+
+cdef bint _is_row(long field, row)
 
 cpdef bytes encode(message)
 

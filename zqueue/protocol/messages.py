@@ -15,7 +15,8 @@ import re
 from typing import Any, NamedTuple, TypeAlias, get_type_hints
 
 from ..errors import InvalidName, ProtocolError
-from .codec import NO_MAPS, TEXT_KEYS, pack, unpack
+from .codec import pack
+from .unpacking import NO_MAPS, TEXT_KEYS, unpack
 
 VERSION = 1
 
@@ -250,6 +251,10 @@ def _are_ints(values: Any, first: int) -> bool:
     return True
 
 
+def _is_id(value: Any) -> bool:
+    return type(value) is bytes and 1 <= len(value) <= 32
+
+
 def _fits(field: int, value: Any) -> bool:
     """Whether a value may stand in such a field."""
     if field == INT:
@@ -257,23 +262,24 @@ def _fits(field: int, value: Any) -> bool:
     if field == TEXT:
         return type(value) is str
     if field == ID:
-        return type(value) is bytes and 1 <= len(value) <= 32
+        return _is_id(value)
     if type(value) is not list:
         return False
     if field == INTS:
         return _are_ints(value, 0)
     for item in value:
-        if field == IDS:
-            if not _fits(ID, item):
-                return False
-        elif type(item) is not list or len(item) < 4:
-            return False
-        elif field == RUNS:
-            if len(item) != 4 or not _are_ints(item, 0):
-                return False
-        elif type(item[0]) is not str or not _are_ints(item, 1):
+        if not (_is_id(item) if field == IDS else _is_row(field, item)):
             return False
     return True
+
+
+def _is_row(field: int, row: Any) -> bool:
+    """Whether this is a run or a batch. A batch may have further numbers."""
+    if type(row) is not list or len(row) < 4:
+        return False
+    if field == RUNS:
+        return len(row) == 4 and _are_ints(row, 0)
+    return type(row[0]) is str and _are_ints(row, 1)
 
 
 _KIND_OF = {message: kind for kind, message in KINDS.items()}

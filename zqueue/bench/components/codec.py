@@ -15,7 +15,7 @@ from typing import Any
 import msgpack
 
 from ...net.collector import tame_collector
-from ...protocol import codec
+from ...protocol import codec, unpacking
 from ..allocations import Operation
 from ..bodies import body
 from ..lab import Contest, Lab
@@ -64,9 +64,9 @@ def make(what: str, subject: str, batch: int) -> Operation:
     return {
         ("pack", OURS): lambda: codec.pack(bodies),
         ("pack", PLAIN): lambda: msgpack.packb(bodies),
-        ("unpack", OURS): lambda: codec.unpack_bodies(frame),
+        ("unpack", OURS): lambda: unpacking.unpack_bodies(frame),
         ("unpack", PLAIN): lambda: msgpack.unpackb(frame, strict_map_key=False),
-        ("split", OURS): lambda: codec.index_bodies(frame),
+        ("split", OURS): lambda: unpacking.index_bodies(frame),
         ("split", PLAIN): lambda: _split(frame),
     }[what, subject]
 

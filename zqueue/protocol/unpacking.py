@@ -1,0 +1,384 @@
+# cython: annotation_typing=True
+"""Unpacking: bytes become bodies, one at a time, and where each begins is found. See `codec`."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from ..errors import ProtocolError
+from .codec import array_length
+
+if TYPE_CHECKING:
+    from ..core import _cython as cython
+else:
+    try:
+        import cython
+    except ImportError:
+        from ..core import _cython as cython
+
+NO_MAPS, TEXT_KEYS, ANY_KEYS = range(3)
+"""What may be a key of a map (`unpack`)."""
+
+_unpack_reference: Callable[[bytes], Any] = partial(msgpack.unpackb, strict_map_key=False)
+
+
+def unpack(packed: bytes, keys: int = ANY_KEYS) -> Any:
+    """The value of which these are the bytes.
+
+    ``keys`` says what maps may have as keys. Text alone is safe from somebody who sends a great
+    many that fall on one another.
+
+    Raises `ProtocolError` (code ``malformed``).
+    """
+    if cython.compiled:
+        return _unpack(packed, keys)
+    try:
+        if keys == NO_MAPS:
+            return msgpack.unpackb(packed, max_map_len=0)
+        return msgpack.unpackb(packed, strict_map_key=keys == TEXT_KEYS)
+    except Exception as error:
+        raise ProtocolError("malformed", f"cannot be unpacked: {error}") from None
+
+
+class Reader:
+    """Unpacks the bodies of a frame, one at a time. Raises `ProtocolError` if it is not an array.
+
+    ``left`` says how many there still are.
+    """
+
+    def __init__(self, frame: bytes) -> None:
+        self.left = array_length(frame)
+        if cython.compiled:
+            self._keys = ANY_KEYS
+            self._frame = frame
+            self._data = cython.cast(cython.p_uchar, PyBytes_AS_STRING(frame))
+            self._stop = len(frame)
+            self._at = 1 if self._data[0] < 0xDC else 3 if self._data[0] == 0xDC else 5
+        else:
+            size = max(len(frame), 1)
+            self._bodies = msgpack.Unpacker(strict_map_key=False, max_buffer_size=size)
+            self._bodies.feed(frame)
+            self._bodies.read_array_header()
+            self._stop = len(frame)
+            self._broken = False
+
+    def read(self) -> Any:
+        """The next body. Raises `ProtocolError`; then what is left cannot be read either."""
+        if not self.left:
+            raise StopIteration
+        self.left -= 1
+        return _next_body(self)
+
+    def __iter__(self) -> Reader:
+        return self
+
+    def __next__(self) -> Any:
+        return self.read()
+
+
+def unpack_bodies(frame: bytes) -> list[Any]:
+    """All bodies of a frame. Raises `ProtocolError`."""
+    return list(Reader(frame))
+
+
+def index_bodies(frame: bytes) -> Sequence[int]:
+    """Where each body begins, and where the last one ends. Decodes nothing.
+
+    Raises `ProtocolError` (code ``malformed``) if the frame is not one whole array.
+    """
+    if cython.compiled:
+        return _index(Reader(frame))
+    unpacker = msgpack.Unpacker(max_buffer_size=max(len(frame), 1))
+    unpacker.feed(frame)
+    skip, tell = unpacker.skip, unpacker.tell
+    try:
+        count = unpacker.read_array_header()
+        offsets = array("q", [tell()])
+        for _ in range(count):
+            skip()
+            offsets.append(tell())
+    except Exception as error:
+        raise ProtocolError("malformed", f"the batch cannot be split: {error}") from None
+    if offsets[-1] != len(frame):
+        raise ProtocolError("malformed", "the batch has bytes after its last body")
+    return offsets
+
+
+if cython.compiled:
+    _names: list[str] = [""] * 1024
+    """Names that were met as keys of maps: the same few come again and again."""
+
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(-1)
+    def _check(reader: Reader, size: cython.Py_ssize_t) -> cython.int:
+        """There are so many bytes to read."""
+        if size > reader._stop - reader._at:
+            raise ProtocolError("malformed", "cannot be unpacked: it ends too early")
+        return 0
+
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=True)
+    def _number(reader: Reader, size: cython.int) -> cython.ulonglong:
+        """A number of so many bytes."""
+        _check(reader, size)
+        number: cython.ulonglong = 0
+        stop: cython.Py_ssize_t = reader._at + size
+        while reader._at < stop:
+            number = number << 8 | reader._data[reader._at]
+            reader._at += 1
+        return number
+
+    @cython.cfunc
+    def _text(reader: Reader, size: cython.Py_ssize_t) -> object:
+        _check(reader, size)
+        data: cython.p_const_uchar = reader._data + reader._at
+        reader._at += size
+        mixed: cython.uchar = 0
+        i: cython.Py_ssize_t
+        if 0 < size <= 64:
+            for i in range(size):
+                mixed |= data[i]
+            if mixed < 0x80:
+                text: object = PyUnicode_New(size, 127)
+                memcpy(PyUnicode_DATA(text), data, size)
+                return text
+        try:
+            return PyUnicode_DecodeUTF8(cython.cast(cython.p_const_char, data), size, cython.NULL)
+        except UnicodeDecodeError:
+            raise ProtocolError("malformed", "cannot be unpacked: a text is not UTF-8") from None
+
+    @cython.cfunc
+    def _name(reader: Reader, size: cython.Py_ssize_t) -> object:
+        """A text that is likely to come again."""
+        _check(reader, size)
+        data: cython.p_const_uchar = reader._data + reader._at
+        slot: cython.uint = cython.cast(cython.uint, size)
+        i: cython.Py_ssize_t
+        for i in range(size):
+            slot = slot * 31 + data[i]
+        slot = (slot ^ (slot >> 10)) & 1023
+        name: object = _names[slot]
+        if PyUnicode_GET_LENGTH(name) == size and not memcmp(PyUnicode_DATA(name), data, size):
+            reader._at += size
+            return name
+        name = _text(reader, size)
+        if PyUnicode_GET_LENGTH(name) == size:  # It is ASCII.
+            _names[slot] = name
+        return name
+
+    @cython.cfunc
+    def _bytes_of(reader: Reader, size: cython.Py_ssize_t) -> object:
+        _check(reader, size)
+        reader._at += size
+        data: cython.p_const_uchar = reader._data + reader._at - size
+        return PyBytes_FromStringAndSize(cython.cast(cython.p_const_char, data), size)
+
+    @cython.cfunc
+    def _array(reader: Reader, size: cython.Py_ssize_t, depth: cython.int) -> object:
+        _check(reader, size)
+        items: list = PyList_New(size)
+        i: cython.Py_ssize_t
+        for i in range(size):
+            item: object = _read(reader, depth + 1)
+            Py_INCREF(item)
+            PyList_SET_ITEM(items, i, item)
+        return items
+
+    @cython.cfunc
+    def _map(reader: Reader, size: cython.Py_ssize_t, depth: cython.int) -> object:
+        _check(reader, 2 * size)
+        if size and reader._keys == NO_MAPS:
+            raise ProtocolError("malformed", "cannot be unpacked: a map has no place there")
+        items: dict = {}
+        code: cython.int
+        for _ in range(size):
+            _check(reader, 1)
+            code = reader._data[reader._at]
+            if 0xA0 < code < 0xC0:
+                reader._at += 1
+                key: object = _name(reader, code & 31)
+                items[key] = _read(reader, depth + 1)
+            else:
+                key = _read(reader, depth + 1)
+                if reader._keys < ANY_KEYS and type(key) is not str:
+                    text = "cannot be unpacked: a key of a map is not text"
+                    raise ProtocolError("malformed", text)
+                _put_item(items, key, _read(reader, depth + 1))
+        return items
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _put_item(items: dict, key: object, value: object) -> cython.int:
+        try:
+            items[key] = value
+        except TypeError:
+            text = f"cannot be unpacked: a {type(key).__name__} is no key of a map"
+            raise ProtocolError("malformed", text) from None
+        return 0
+
+    @cython.cfunc
+    def _read(reader: Reader, depth: cython.int) -> object:
+        """The next value."""
+        if depth > 1023:
+            raise ProtocolError("malformed", "cannot be unpacked: it nests too deep")
+        _check(reader, 1)
+        code: cython.int = reader._data[reader._at]
+        reader._at += 1
+        if code < 0x80:
+            return code
+        if code < 0x90:
+            return _map(reader, code & 15, depth)
+        if code < 0xA0:
+            return _array(reader, code & 15, depth)
+        if code < 0xC0:
+            return _text(reader, code & 31)
+        if code >= 0xE0:
+            return code - 256
+        if code >= 0xCC and code <= 0xCF:
+            return _number(reader, 1 << (code - 0xCC))
+        if code == 0xCB:
+            _check(reader, 8)
+            reader._at += 8
+            data: cython.p_const_uchar = reader._data + reader._at - 8
+            return PyFloat_Unpack8(cython.cast(cython.p_const_char, data), 0)
+        return _read_rare(reader, code, depth)
+
+    @cython.cfunc
+    def _read_rare(reader: Reader, code: cython.int, depth: cython.int) -> object:
+        if code == 0xC0:
+            return None
+        if code == 0xC2:
+            return False
+        if code == 0xC3:
+            return True
+        if 0xD0 <= code <= 0xD3:
+            size: cython.int = 1 << (code - 0xD0)
+            bits: cython.int = 64 - 8 * size
+            return cython.cast(cython.longlong, _number(reader, size) << bits) >> bits
+        if 0xD9 <= code <= 0xDB:
+            return _text(reader, _number(reader, 1 << (code - 0xD9)))
+        if 0xC4 <= code <= 0xC6:
+            return _bytes_of(reader, _number(reader, 1 << (code - 0xC4)))
+        if code == 0xDC or code == 0xDD:
+            return _array(reader, _number(reader, 2 << (code - 0xDC)), depth)
+        if code == 0xDE or code == 0xDF:
+            return _map(reader, _number(reader, 2 << (code - 0xDE)), depth)
+        if code == 0xCA:
+            _check(reader, 4)
+            reader._at += 4
+            data: cython.p_const_uchar = reader._data + reader._at - 4
+            return PyFloat_Unpack4(cython.cast(cython.p_const_char, data), 0)
+        start: cython.Py_ssize_t = reader._at - 1
+        reader._at = start
+        _skip(reader)
+        try:
+            return _unpack_reference(reader._frame[start : reader._at])
+        except Exception as error:
+            raise ProtocolError("malformed", f"cannot be unpacked: {error}") from None
+
+    @cython.cfunc
+    def _next_body(reader: Reader) -> object:
+        try:
+            body: object = _read(reader, 0)
+            if not reader.left and reader._at != reader._stop:
+                raise ProtocolError("malformed", "the batch has bytes after its last body")
+        except ProtocolError:
+            reader._at = reader._stop
+            raise
+        return body
+
+    @cython.cfunc
+    def _unpack(packed: bytes, keys: cython.int) -> object:
+        reader: Reader = Reader.__new__(Reader)
+        reader._keys = keys
+        reader._frame = packed
+        reader._data = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(packed))
+        reader._stop = PyBytes_GET_SIZE(packed)
+        value: object = _read(reader, 0)
+        if reader._at != reader._stop:
+            raise ProtocolError("malformed", "cannot be unpacked: there is more behind it")
+        return value
+
+    # --- finding ---
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _skip(reader: Reader) -> cython.int:
+        """Pass over one value."""
+        left: cython.Py_ssize_t = 1
+        size: cython.Py_ssize_t
+        code: cython.int
+        while left:
+            left -= 1
+            _check(reader, 1)
+            code = reader._data[reader._at]
+            reader._at += 1
+            size = 0
+            if code < 0x80 or code >= 0xE0 or code == 0xC0 or code == 0xC2 or code == 0xC3:
+                continue
+            if code < 0x90:
+                left += 2 * (code & 15)
+            elif code < 0xA0:
+                left += code & 15
+            elif code < 0xC0:
+                size = code & 31
+            elif 0xC4 <= code <= 0xC6:
+                size = _number(reader, 1 << (code - 0xC4))
+            elif 0xC7 <= code <= 0xC9:
+                size = _number(reader, 1 << (code - 0xC7)) + 1
+            elif code == 0xCA:
+                size = 4
+            elif code == 0xCB:
+                size = 8
+            elif 0xCC <= code <= 0xCF:
+                size = 1 << (code - 0xCC)
+            elif 0xD0 <= code <= 0xD3:
+                size = 1 << (code - 0xD0)
+            elif 0xD4 <= code <= 0xD8:
+                size = (1 << (code - 0xD4)) + 1
+            elif 0xD9 <= code <= 0xDB:
+                size = _number(reader, 1 << (code - 0xD9))
+            elif code == 0xDC or code == 0xDD:
+                left += _number(reader, 2 << (code - 0xDC))
+            elif code == 0xDE or code == 0xDF:
+                left += 2 * _number(reader, 2 << (code - 0xDE))
+            else:
+                raise ProtocolError("malformed", "the batch cannot be split: a code that is none")
+            _check(reader, size)
+            reader._at += size
+        return 0
+
+    @cython.cfunc
+    def _index(reader: Reader) -> object:
+        count: cython.Py_ssize_t = reader.left + 1
+        packed: bytes = PyBytes_FromStringAndSize(cython.NULL, count * 8)
+        offsets: cython.p_longlong = cython.cast(cython.p_longlong, PyBytes_AS_STRING(packed))
+        i: cython.Py_ssize_t
+        for i in range(count):
+            offsets[i] = reader._at
+            if i + 1 < count:
+                _skip(reader)
+        if reader._at != reader._stop:
+            raise ProtocolError("malformed", "the batch has bytes after its last body")
+        return array("q", packed)
+
+else:
+
+    def _next_body(reader: Reader) -> Any:
+        try:
+            if reader._broken:
+                raise ValueError("a body before it cannot be")
+            body = reader._bodies.unpack()
+            if not reader.left and reader._bodies.tell() != reader._stop:
+                raise ValueError("there are bytes after the last body")
+        except Exception as error:
+            reader._broken = True
+            raise ProtocolError("malformed", f"cannot be unpacked: {error}") from None
+        return body
