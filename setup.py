@@ -29,6 +29,16 @@ COMPILED = [
     "zqueue/lane.py",
 ]
 
+PER_TASK = {
+    "zqueue/core/histogram.py",
+    "zqueue/core/memory_queue.py",
+    "zqueue/protocol/codec.py",
+    "zqueue/protocol/unpacking.py",
+    "zqueue/calls.py",
+    "zqueue/lane.py",
+}
+"""Run for every task, and worth the compiler's time. The others run for every batch."""
+
 DIRECTIVES = {
     "language_level": 3,
     "annotation_typing": False,  # Annotations are for people and mypy; C types are asked for.
@@ -49,7 +59,7 @@ def extensions() -> list[Extension]:
         Extension(
             path.removesuffix(".py").replace("/", "."),
             [path],
-            extra_compile_args=["-O2", "-g0"],
+            extra_compile_args=["-O2" if path in PER_TASK else "-O1", "-g0"],
             optional=True,
         )
         for path in COMPILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -376,8 +377,10 @@ class TestFull:
                 packer.add(body)
             assert bodies_of(packer) == [text_of(nbytes), "a", "b", text_of(nbytes), "c"]
 
-    def test_keeps_no_more_than_it_may(self) -> None:
-        packer = Packer(10, 1 << 24)
+    @pytest.mark.parametrize("tasks_max", [1, 10])
+    def test_keeps_no_more_than_it_may(self, tasks_max: int) -> None:
+        """Whether the large batch was full, or was taken before it was."""
+        packer = Packer(tasks_max, 1 << 24)
         tracemalloc.start()
         for _ in range(3):
             packer.add("x" * (6 << 20))
@@ -498,6 +501,18 @@ class TestFill:
         assert packer.take() == frame_of([1, 2])
 
 
+@pytest.fixture
+def _collecting() -> Iterator[None]:
+    """As soon as it is enabled, the collector runs whenever it can."""
+    gc.collect()
+    gc.disable()
+    before = gc.get_threshold()
+    gc.set_threshold(1, 1, 1)
+    yield
+    gc.set_threshold(*before)
+    gc.enable()
+
+
 class TestReentered:
     """A body that is not plain runs its own code; bodies may come from code. Both may send."""
 
@@ -555,6 +570,30 @@ class TestReentered:
         assert bodies_of(packer) == [
             "good", "good too", {"k": {"a": 1}}, "good", "good too",
         ]  # fmt: skip
+
+    @pytest.mark.parametrize("bad", ["\ud800", ["x" * 50, {"k": "é\udfff"}], [1 << 64], {1: {2}}])
+    @pytest.mark.usefixtures("_collecting")
+    def test_by_a_finalizer(self, bad: Any) -> None:
+        """An error is an object: to make it may start the collector, and that any code."""
+        packer = Packer(100, 1000)
+
+        class Dying:
+            def __init__(self) -> None:
+                self.itself = self
+
+            def __del__(self) -> None:
+                packer.add(["from a finalizer"])
+
+        packer.add("before")
+        Dying()
+        gc.enable()
+        try:  # (Anything else would start the collector before.)
+            packer.add(bad)
+        except BodyError:
+            pass
+        gc.collect()
+        packer.add("after")
+        assert bodies_of(packer) == ["before", ["from a finalizer"], "after"]
 
     def test_by_what_gives_the_bodies(self) -> None:
         packer = Packer(4, 1000)
