@@ -7,7 +7,8 @@ whoever is waited for, everybody's heartbeats go out and everybody's messages co
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any
 
@@ -32,6 +33,63 @@ unpack: Callable[[bytes], Any] = msgpack.unpackb
 
 Message = tuple[int, list[Any], list[bytes]]
 """Kind, fields, further frames."""
+
+
+Counts = dict[int, int]
+"""Number of a bucket to how many values are in it."""
+
+
+def histogram(seconds: Iterable[float], schema: int = 5) -> list[int]:
+    """Durations as a histogram of section 17."""
+    edges = [2.0 ** (-20 + i / 2**schema) for i in range(32 * 2**schema + 1)]
+    counts: Counts = {}
+    total = longest = 0
+    for value in seconds:
+        bucket = bisect_left(edges, value)
+        counts[bucket] = counts.get(bucket, 0) + 1
+        ns = min(round(value * 1e9), 2**53)
+        total += ns
+        longest = max(longest, ns)
+    return write_histogram(schema, total, longest, counts)
+
+
+def write_histogram(schema: int, total: int, longest: int, counts: Counts) -> list[int]:
+    """The wire form of what is counted."""
+    wire = [schema, *divmod(total, 2**53), longest]
+    run, end = 0, 0
+    for bucket in sorted(counts):
+        if not run or bucket > end:
+            run = len(wire)
+            wire += [bucket - end, 0]
+        wire[run + 1] += 1
+        wire.append(counts[bucket])
+        end = bucket + 1
+    return wire
+
+
+def read_histogram(wire: list[int]) -> tuple[int, int, int, Counts]:
+    """Schema, sum and maximum in nanoseconds, and what is counted."""
+    schema, high, low, longest, *rest = wire
+    counts: Counts = {}
+    bucket = 0
+    while rest:
+        skipped, n = rest[:2]
+        bucket += skipped
+        for count in rest[2 : 2 + n]:
+            counts[bucket] = count
+            bucket += 1
+        del rest[: 2 + n]
+    return schema, high * 2**53 + low, longest, counts
+
+
+def coarser(counts: Counts, schema: int) -> Counts:
+    """The same counts, of a schema one lower."""
+    last = 32 * 2**schema + 1
+    made: Counts = {}
+    for bucket, count in counts.items():
+        to = 32 * 2 ** (schema - 1) + 1 if bucket == last else (bucket + 1) // 2
+        made[to] = made.get(to, 0) + count
+    return made
 
 
 class TookTooLong(AssertionError):
@@ -218,6 +276,10 @@ class Peer:
         assert text
         return code, sequence
 
+    def report(self, **figures: Any) -> None:
+        """Send figures of one's own."""
+        self.say(REPORT, frames=(pack(figures),))
+
     def is_settled(self) -> None:
         """Wait until the broker has answered all that was said so far."""
         self.say(ASK, "info")
@@ -280,10 +342,12 @@ class Producer(Peer):
         *,
         task: str = "",
         reply: bool = False,
+        age_us: int | None = None,
     ) -> int:
-        """Send any number of frames in the place of a batch."""
+        """Send any number of frames in the place of a batch. No age: leave the field out."""
         number, self.next = self.next, self.next + 1
-        frames = [pack([VERSION, PUBLISH, number, queue, task, REPLY if reply else 0]), *batch]
+        header = [VERSION, PUBLISH, number, queue, task, REPLY if reply else 0]
+        frames = [pack(header if age_us is None else [*header, age_us]), *batch]
         self.unconfirmed[number] = frames
         if reply:
             self.awaited[number] = set(range(tasks))
@@ -362,8 +426,9 @@ class Delivery:
         assert len(batches) == len(frames)
         self.batches = [
             (task, bool(flags & REPLY), attempt, unpack(frame))
-            for (task, flags, _, attempt), frame in zip(batches, frames, strict=True)
+            for (task, flags, _, attempt, *_), frame in zip(batches, frames, strict=True)
         ]
+        self.ages_us = [batch[4] if len(batch) > 4 else 0 for batch in batches]
         assert [len(bodies) for *_, bodies in self.batches] == [batch[2] for batch in batches]
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
-import itertools
 import struct
 import uuid
 from collections import Counter, OrderedDict, namedtuple
@@ -69,13 +68,6 @@ def bodies_by_reference(frame: bytes) -> list[Any]:
     except Exception:
         pass
     return bodies
-
-
-def cut(frame: bytes) -> list[bytes]:
-    """The packed bodies of a frame, by the reference."""
-    offsets = reference_index(frame)
-    assert offsets is not None
-    return [frame[a:b] for a, b in itertools.pairwise(offsets)]
 
 
 def reference_index(frame: bytes) -> list[int] | None:

@@ -49,8 +49,16 @@ class TaskMeter:
         total, self.total = self.total, Histogram()
         return [done, failed, run.to_wire(numbers_max), total.to_wire(numbers_max)]
 
-    def add(self, wire: object) -> None:
-        """Add what `take` gave elsewhere. Raises ValueError for anything else."""
+    def add(self, other: TaskMeter) -> None:
+        """Count what another one counted. Raises ValueError if that is more than there can be."""
+        self.run.add(other.run)
+        self.total.add(other.total)
+        self.done += other.done
+        self.failed += other.failed
+
+    @classmethod
+    def from_wire(cls, wire: object) -> TaskMeter:
+        """What `take` gave elsewhere. Raises ValueError for anything else."""
         if not isinstance(wire, list) or len(wire) < 4:
             raise ValueError("not a task's figures")
         done, failed = wire[:2]
@@ -58,10 +66,9 @@ class TaskMeter:
             if type(number) is not int or not 0 <= number < 1 << 53:
                 raise ValueError("not a number of tasks")
         run, total = Histogram.from_wire(wire[2]), Histogram.from_wire(wire[3])
-        self.run.add(run)
-        self.total.add(total)
-        self.done += done
-        self.failed += failed
+        made = cls()
+        made.done, made.failed, made.run, made.total = done, failed, run, total
+        return made
 
     def to_wire(self) -> list[object]:
         """All of it, for the wire; nothing is forgotten."""

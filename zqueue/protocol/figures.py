@@ -40,10 +40,12 @@ class Figures:
         try:
             if not isinstance(tasks, dict):
                 raise ValueError("not a map of tasks")
-            for name, wire in tasks.items():
-                self._meter(name).add(wire)
+            # All is read before anything is added: whoever talks nonsense leaves no trace.
+            meters = [(name, TaskMeter.from_wire(wire)) for name, wire in tasks.items()]
             if confirm is not None:
                 self.confirm.add(Histogram.from_wire(confirm))
+            for name, meter in meters:
+                self._meter(name).add(meter)
         except ValueError as error:
             raise ProtocolError(MALFORMED, f"the report makes no sense: {error}") from None
 

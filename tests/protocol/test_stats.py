@@ -1,0 +1,135 @@
+"""What a broker tells for metrics: counters and histograms of queues and tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from zqueue.core.histogram import Histogram
+from zqueue.core.meter import TaskMeter
+from zqueue.protocol.codec import pack
+from zqueue.protocol.intake import METERED_QUEUES_MAX
+from zqueue.protocol.messages import Ask, Goodbye, Publish, Report, encode, unpack_map
+
+
+def stats(talk: Any) -> dict[str, Any]:
+    """What the broker tells when it is asked for ``stats``."""
+    talk.broker.receive(b"asker", [encode(Ask("stats"))], talk.now)
+    ((_, frame),) = [frames for peer, frames in talk.broker.to_send() if peer == b"asker"]
+    return unpack_map(frame, nbytes_max=1 << 24, depth_max=32)
+
+
+def meter(done: int, run_s: float) -> list[object]:
+    """What a worker reports of so many tasks."""
+    made = TaskMeter()
+    made.done = done
+    made.record(run_s, 2 * run_s, done)
+    return made.take(100)
+
+
+def test_wait_is_from_taking_to_handing_out(talk: Any) -> None:
+    t = talk()
+    t.producer()
+    t.publish(b"p", 1, ["a", "b", "c"])
+    t.now += 2.0
+    assert stats(t)["queues"]["q"]["oldest_s"] == 2.0
+    t.worker(b"w", credit=10)
+    t.hear()
+    told = stats(t)["queues"]["q"]
+    wait = Histogram.from_wire(told["wait"])
+    assert wait.count == 3
+    assert wait.percentile(50) == pytest.approx(2.0, rel=0.011)
+    assert told["oldest_s"] == 0.0
+    assert told["counters"]["published"] == 3
+    assert told["counters"]["delivered"] == 3
+
+
+def test_a_redelivery_is_no_second_wait(talk: Any) -> None:
+    t = talk()
+    t.producer()
+    t.worker(b"w1", credit=10)
+    t.publish(b"p", 1, ["a"])
+    t.hear()
+    t.say(b"w1", Goodbye())
+    t.now += 5.0
+    t.worker(b"w2", credit=10)
+    t.hear()
+    told = stats(t)["queues"]["q"]
+    assert told["counters"]["redelivered"] == 1
+    assert Histogram.from_wire(told["wait"]).max < 1.0
+
+
+def test_sizes_of_batches(talk: Any) -> None:
+    t = talk()
+    t.producer()
+    t.publish(b"p", 1, list(range(100)))
+    t.publish(b"p", 2, [1])
+    sizes = Histogram.from_wire(stats(t)["queues"]["q"]["batches"])
+    assert (sizes.count, sizes.sum) == (2, 101.0)
+
+
+def test_the_producers_wait_travels_with_the_tasks(talk: Any, deliveries: Any) -> None:
+    t = talk()
+    t.producer()
+    t.broker.receive(b"p", [encode(Publish(1, "q", "t", 0, 300_000)), pack(["a"])], t.now)
+    t.now += 0.2
+    t.worker(b"w", credit=1)
+    ((_, message, _),) = deliveries(t.hear())
+    assert message.batches[0][4] == pytest.approx(500_000, abs=2)
+
+
+def test_what_workers_report_adds_up_and_outlives_them(talk: Any) -> None:
+    t = talk()
+    for name in (b"w1", b"w2"):
+        t.worker(name)
+        t.say(name, Report(), pack({"done": 4, "tasks": {"t": meter(4, 0.01)}}))
+    t.say(b"w1", Goodbye())
+    told = stats(t)
+    summed = TaskMeter.from_wire(told["figures"]["t"])
+    assert summed.done == 8
+    assert summed.run.count == 8
+    assert [worker["report"] for worker in told["workers"]] == [{"done": 4}]
+
+
+def test_what_producers_report_adds_up(talk: Any) -> None:
+    t = talk()
+    t.producer()
+    confirms = Histogram()
+    confirms.record(0.001)
+    t.say(b"p", Report(), pack({"confirm": confirms.to_wire()}))
+    t.say(b"p", Report(), pack({"confirm": confirms.to_wire()}))
+    assert Histogram.from_wire(stats(t)["confirm"]).count == 2
+
+
+def test_a_report_that_makes_no_sense_is_refused(talk: Any) -> None:
+    t = talk()
+    t.worker(b"w")
+    t.hear()
+    (refusal,) = t.say(b"w", Report(), pack({"done": 9, "tasks": {"t": [1]}}))
+    assert refusal.code == "malformed"
+    assert stats(t)["figures"] == {}
+
+
+def test_further_queues_share_their_histograms(talk: Any) -> None:
+    t = talk(queues_max=METERED_QUEUES_MAX + 10)
+    t.producer()
+    for n in range(METERED_QUEUES_MAX + 2):
+        t.broker.receive(b"p", [encode(Publish(1 + n, f"q{n}", "t", 0)), pack([1, 2, 3])], t.now)
+    told = stats(t)
+    assert told["other_queues"]["queues"] == 2
+    assert Histogram.from_wire(told["other_queues"]["batches"]).count == 2
+    assert told["counters"]["published"] == 3 * (METERED_QUEUES_MAX + 2)
+
+
+def test_totals_are_of_all_queues_and_what_belongs_to_none(talk: Any) -> None:
+    t = talk()
+    t.producer()
+    t.publish(b"p", 1, [1, 2])
+    t.say(b"p", Publish(2, "b", "t", 0), pack([3]))
+    t.broker.receive(b"x", [b"\xc1"], t.now)
+    told = stats(t)
+    assert told["counters"]["published"] == 3
+    assert told["counters"]["garbage"] == 1
+    assert told["beside_queues"]["garbage"] == 1
+    assert told["beside_queues"]["published"] == 0
