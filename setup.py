@@ -59,7 +59,7 @@ def extensions() -> list[Extension]:
         Extension(
             path.removesuffix(".py").replace("/", "."),
             [path],
-            extra_compile_args=["-O2" if path in PER_TASK else "-O1", "-g0"],
+            extra_compile_args=["-O3" if path in PER_TASK else "-O1", "-g0"],
             optional=True,
         )
         for path in COMPILED

@@ -410,11 +410,11 @@ def measure(names: Sequence[str], runs: int, plant: Mapping[str, float]) -> dict
     slow = [[name] for name in names if BY_NAME[name].end_to_end]
     together = [name for name in names if not BY_NAME[name].end_to_end]
     for run in range(runs):
-        print(f"\rrun {run + 1} of {runs} ", end="", file=sys.stderr, flush=True)
+        if sys.stderr.isatty():
+            print(f"\rrun {run + 1} of {runs} ", end="\r", file=sys.stderr, flush=True)
         for group in [together, *slow] if together else slow:
             for name, values in _run(group, plant).items():
                 found[name].append(values)
-    print(file=sys.stderr)
     return found
 
 

@@ -90,7 +90,6 @@ NO_MIRROR = {
     "__main__": "one line",
     "version": "one number",
     "core/__init__": "a docstring",
-    "core/_cython": "does nothing: it stands in for Cython in all tests that run interpreted",
     "protocol/__init__": "a docstring",
     "net/__init__": "a docstring",
     "net/collector": "needs a real process: tests/system",

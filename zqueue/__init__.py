@@ -1,7 +1,7 @@
 """zqueue: a distributed worker pool on ZeroMQ, with no service to install."""
 
 from .app import App, BatchTask, Task
-from .core.memory_queue import MemoryQueue
+from .core.memory_queue import MemoryQueue, ShutDown
 from .errors import (
     BodyError,
     BodyTooLarge,
@@ -41,6 +41,7 @@ __all__ = [
     "Refused",
     "RemoteError",
     "ResultLost",
+    "ShutDown",
     "Task",
     "TaskTimeout",
     "TimedOut",
