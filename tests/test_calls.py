@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zqueue.calls import Calls
+from zqueue.core.meter import TaskMeter
 from zqueue.errors import ProtocolError
 from zqueue.handlers import Handler
 from zqueue.protocol.codec import COMPILED, pack
@@ -21,12 +22,12 @@ LONG_S = 20.0
 
 
 def calls_of(
-    function: Any, frame: bytes, tasks: int, *, named: bool = True, keep: bool = True
+    function: Any, frame: bytes, tasks: int, *, named: bool = True, keep: bool = True, **more: Any
 ) -> Calls:
-    return Calls(Handler("t", "q", function), frame, tasks, named=named, keep=keep)
+    return Calls(Handler("t", "q", function), frame, tasks, named=named, keep=keep, **more)
 
 
-def calls(function: Any, bodies: list[Any], **options: bool) -> Calls:
+def calls(function: Any, bodies: list[Any], **options: Any) -> Calls:
     return calls_of(function, pack(bodies), len(bodies), **options)
 
 
@@ -211,6 +212,46 @@ class TestOutcomes:
         assert [(i, error.args) for i, error in failures] == [
             (i, (i,)) for i, ok in enumerate(ran) if not ok
         ]
+
+
+class TestMeasuring:
+    def meter(self) -> TaskMeter:
+        """A meter that has something to tell."""
+        meter = TaskMeter()
+        meter.done = 1
+        return meter
+
+    @pytest.mark.parametrize("keep", [False, True])
+    def test_each_task_that_ran_is_measured_once(self, keep: bool) -> None:
+        meter = self.meter()
+        c = calls(lambda i: 1 // i, [[1], [0], [2], {}, 7, [3], [4]], keep=keep, meter=meter)
+        run_one_by_one(c, 1)
+        with pytest.raises(ZeroDivisionError) as caught:
+            c.run(2)
+        c.fail(caught.value)
+        for _ in range(4):
+            try:
+                c.run(1)
+            except Exception as error:
+                c.fail(error)
+        assert c.give_up() == 1
+        assert (meter.run.count, meter.total.count) == (6, 6)
+
+    @pytest.mark.parametrize("how", [run_all, run_one_by_one])
+    def test_from_its_beginning_and_from_when_it_was_sent(
+        self, how: Callable[[Calls], None]
+    ) -> None:
+        def spin(wanted_s: float) -> None:
+            until = time.monotonic() + wanted_s
+            while time.monotonic() < until:
+                pass
+
+        meter = self.meter()
+        began = time.monotonic()
+        how(calls(spin, [[0.0], [0.02], [0.0]], meter=meter, sent_at=began - 100.0))
+        took = time.monotonic() - began
+        assert 0.02 <= meter.run.max <= took
+        assert 100.0 <= meter.total.max <= 100.0 + took
 
 
 class TestOneAtATime:

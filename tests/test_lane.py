@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -155,6 +156,19 @@ class TestAdding:
         lane.add(["x", Sending(a=1)])
         assert producer.served == 2
         assert unpack_bodies(lane.cut()[0]) == ["inner", ["x", {"a": 1}]]
+
+    def test_knows_when_the_oldest_came(self, lane: Lane) -> None:
+        began = time.monotonic()
+        lane.add(1)
+        first = lane.since
+        assert began <= first <= time.monotonic()
+        lane.add(2)
+        assert lane.since == first
+        lane.cut()
+        assert lane.since == first, "that of what was cut, until more comes"
+        later = time.monotonic()
+        lane.add(3)
+        assert lane.since >= later
 
 
 class TestFull:

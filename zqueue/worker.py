@@ -288,7 +288,7 @@ class Worker:
         now = monotonic()
         since = self._busy_since
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        report: dict[str, object] = {
+        report: dict[str, Any] = {
             "done": self._done,
             "failed": self._failed,
             "gc": self._pauses.stats(),
@@ -304,6 +304,8 @@ class Worker:
             numbers_max = max(56, NUMBERS_MAX // (2 * max(1, len(met))))
             some = itertools.islice(met.items(), NUMBERS_MAX // (2 * numbers_max))
             report["tasks"] = {name: meter.take(numbers_max) for name, meter in some}
+            for name in report["tasks"]:  # Those that had no room come first the next time.
+                self._meters[name] = self._meters.pop(name)
         self._protocol.report(report)
 
     def _meter_of(self, handler: Handler) -> TaskMeter:

@@ -25,7 +25,6 @@ def test_reports_add_up() -> None:
     report: dict[str, Any] = {"done": 7, "tasks": {"mail": of(2), "index": of(5)}}
     figures.add(report)
     figures.add({"tasks": {"mail": of(1)}})
-    assert report == {"done": 7}  # What was added is not told once more.
     assert {name: meter.done for name, meter in figures.tasks.items()} == {"mail": 3, "index": 5}
     assert figures.tasks["mail"].run.count == 3
 

@@ -20,6 +20,7 @@ cdef class Batch:
     cdef public Frame frame
     cdef public Py_ssize_t first, count, nbytes
     cdef public long attempt, crashes
+    cdef public bint fresh
 
     cpdef Batch part(self, Py_ssize_t start, Py_ssize_t count)
     cpdef object body(self, object index, object array_header)

@@ -102,19 +102,27 @@ class Batch:
     """A run of tasks of one frame that travel, wait and are leased together.
 
     ``attempt`` counts deliveries, from 1; ``crashes`` counts those that ended with the death
-    of the worker.
+    of the worker. It is ``fresh`` until it was handed out.
     """
 
-    __slots__ = ("attempt", "count", "crashes", "first", "frame", "nbytes")
+    __slots__ = ("attempt", "count", "crashes", "first", "frame", "fresh", "nbytes")
 
     def __init__(
-        self, frame: Frame, first: int, count: int, *, attempt: int = 1, crashes: int = 0
+        self,
+        frame: Frame,
+        first: int,
+        count: int,
+        *,
+        attempt: int = 1,
+        crashes: int = 0,
+        fresh: bool = True,
     ) -> None:
         self.frame = frame
         self.first = first
         self.count = count
         self.attempt = attempt
         self.crashes = crashes
+        self.fresh = fresh
         # The frame's bytes are shared out by count: exact sizes would need the index, and
         # the sum over all parts is what a bound needs.
         self.nbytes = len(frame.body) * count // frame.count + OVERHEAD_BYTES
@@ -147,7 +155,12 @@ class Batch:
         """The tasks ``start .. start + count`` of this batch, as a batch of their own."""
         assert 0 <= start < start + count <= self.count
         return Batch(
-            self.frame, self.first + start, count, attempt=self.attempt, crashes=self.crashes
+            self.frame,
+            self.first + start,
+            count,
+            attempt=self.attempt,
+            crashes=self.crashes,
+            fresh=self.fresh,
         )
 
     def body(self, index: Indexer, array_header: Callable[[int], bytes]) -> bytes:

@@ -26,7 +26,7 @@ from ..core.pauses import Pauses, PauseStats, add_up
 from ..errors import ProtocolError
 from .codec import pack
 from .dispatch import Dispatch
-from .figures import Figures
+from .figures import ADDED_UP, Figures
 from .intake import Ingest, Intake
 from .messages import (
     CRASHED,
@@ -415,11 +415,12 @@ class BrokerProtocol:
         if len(frames) != 1:
             raise ProtocolError(MALFORMED, "Report has one frame after its header")
         report = unpack_map(frames[0])
+        state = {name: value for name, value in report.items() if name not in ADDED_UP}
+        if len(pack(state)) > REPORT_BYTES_MAX:
+            raise ProtocolError(MALFORMED, f"the report is over {REPORT_BYTES_MAX} bytes")
         self.figures.add(report)
         if isinstance(peer, Worker):
-            if len(pack(report)) > REPORT_BYTES_MAX:
-                raise ProtocolError(MALFORMED, f"the report is over {REPORT_BYTES_MAX} bytes")
-            peer.report = report
+            peer.report = state
 
     def _on_departed(
         self, supervisor: Supervisor, message: Departed, frames: list[bytes], now: float

@@ -148,7 +148,8 @@ class Dispatch:
             age_us = frame.age_us + int(waited_s * 1e6)
             headers.append([frame.task, flags, batch.count, batch.attempt, age_us])
             sound.append(batch)
-            if batch.attempt == 1:
+            if batch.fresh:
+                batch.fresh = False
                 queue.wait.record_many(waited_s, batch.count)
         if len(sound) < len(batches):
             self.leases.end(lease)

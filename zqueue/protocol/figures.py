@@ -16,6 +16,9 @@ from .messages import MALFORMED, NAME
 TASKS_MAX = 500
 """Task names with figures of their own: they take 16 KiB."""
 
+ADDED_UP = ("tasks", "confirm")
+"""What of a report is added up. The rest is a peer's present state."""
+
 OTHER = "(other)"
 """Under which all further ones are counted. No task can have that name."""
 
@@ -34,16 +37,14 @@ class Figures:
         return f"<Figures of {len(self.tasks)} tasks>"
 
     def add(self, report: dict[str, Any]) -> None:
-        """Add what a peer told, and remove it from the report. Raises `ProtocolError`."""
-        tasks = report.pop("tasks", {})
-        confirm = report.pop("confirm", None)
+        """Add what a peer told. Raises `ProtocolError`, and then nothing was added."""
+        tasks, confirm = report.get("tasks", {}), report.get("confirm")
         try:
             if not isinstance(tasks, dict):
                 raise ValueError("not a map of tasks")
-            # All is read before anything is added: whoever talks nonsense leaves no trace.
             meters = [(name, TaskMeter.from_wire(wire)) for name, wire in tasks.items()]
-            if confirm is not None:
-                self.confirm.add(Histogram.from_wire(confirm))
+            confirms = Histogram() if confirm is None else Histogram.from_wire(confirm)
+            self.confirm.add(confirms)
             for name, meter in meters:
                 self._meter(name).add(meter)
         except ValueError as error:

@@ -40,6 +40,9 @@ from .peers import Producer, Queue
 
 Send = Callable[[bytes, Message, list[bytes]], None]
 
+AGE_US_MAX = 1 << 53
+"""No task is believed to be older, microseconds: what is added to it must still fit."""
+
 METERED_QUEUES_MAX = 500
 """Queues with histograms of their own: they take 16 KiB."""
 
@@ -209,7 +212,7 @@ class Intake:
             )
         frame = Frame(
             queue.ready.name, message.task, body, count,
-            at=self.now, age_us=message.age_us, reply=reply,
+            at=self.now, age_us=min(message.age_us, AGE_US_MAX), reply=reply,
         )  # fmt: skip
         return queue, frame
 

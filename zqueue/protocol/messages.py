@@ -202,7 +202,7 @@ class Ask(NamedTuple):
     """What is the state of things? Anybody may ask, known or not."""
 
     what: str
-    """``info``, or ``dead`` for the newest dead letters."""
+    """``info``, ``stats`` for metrics, or ``dead`` for the newest dead letters."""
 
 
 class Tell(NamedTuple):
@@ -210,7 +210,7 @@ class Tell(NamedTuple):
 
 
 class Report(NamedTuple):
-    """A worker's own figures, since it started. Next frame: a map."""
+    """A worker's state, and what is new in its or a producer's figures. Next frame: a map."""
 
 
 Message: TypeAlias = (
