@@ -9,9 +9,10 @@ can run in between; interpreted, because of a lock.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 from .core.meter import TaskMeter
 from .errors import ProtocolError
@@ -48,7 +49,7 @@ class Calls:
         meter: TaskMeter | None = None,
         sent_at: float = 0.0,
     ) -> None:
-        self._meter = meter or TaskMeter()
+        self._meter = TaskMeter() if meter is None else meter
         self._sent_at = sent_at
         self._began = _now()
         self._reader = Reader(frame)
@@ -81,7 +82,11 @@ class Calls:
         if not self._claim():
             return None
         self._began = _now()
-        return lambda: self._call(self._reader.read())
+        try:
+            body = self._reader.read()  # Now: an alarm may ring before the call comes to it.
+        except ProtocolError as error:
+            return functools.partial(_raise, error)
+        return lambda: self._call(body)
 
     def keep(self, value: Any) -> None:
         """The task that `next_task` gave returned this."""
@@ -141,6 +146,10 @@ class Calls:
             return _call_with(self._function, body)
         args, kwargs = to_arguments(body)
         return self._function(*args, **kwargs)
+
+
+def _raise(error: Exception) -> Never:
+    raise error
 
 
 if cython.compiled:

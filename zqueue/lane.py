@@ -63,14 +63,14 @@ class Lane:
 
     def put(self, body: object) -> None:
         """Pack a body, and leave it to the caller to ask for room and service."""
-        if self._is_empty:
-            self._is_empty = False
-            self.since = monotonic()
         if COMPILED:
             self._packer.add(body)
         else:
             with self._lock:
                 self._packer.add(body)
+        if self._is_empty:
+            self._is_empty = False
+            self.since = monotonic()
 
     @property
     def is_full(self) -> bool:
@@ -80,7 +80,13 @@ class Lane:
     @property
     def gathered(self) -> int:
         """Bodies that were added and not cut."""
-        return len(self._packer)
+        with self._lock:
+            return len(self._packer)
+
+    def forked(self) -> None:
+        """In a child process: whoever held the lock is not here, and nothing may gather."""
+        self._lock = threading.RLock()
+        self.blocked = True
 
     def cut(self) -> tuple[bytes, int]:
         """Remove the oldest batch, full or not: its frame, and how many bodies it has.

@@ -635,7 +635,7 @@ def _abandon_after_fork() -> None:
         producer._changed = threading.Condition(producer._lock)
         producer._busy = False
         for lane in producer._lanes.values():
-            lane.blocked = True
+            lane.forked()
     _open_producers.clear()
 
 

@@ -29,6 +29,8 @@ from .bare_client import (
 from .page import answers
 from .processes import outlive
 
+TURN_S = 0.5
+
 
 def test_a_session_from_hello_to_goodbye(wires: Wires) -> None:
     producer = Producer(wires)
@@ -630,7 +632,8 @@ def test_an_age_is_what_the_producer_says_and_the_time_with_the_broker(wires: Wi
     waited_us = (monotonic() - taken) * 1e6
     worker.credit(2)
     young, old = worker.delivery().ages_us
-    at_most_us = (monotonic() - asked) * 1e6
+    # The broker looks at the clock once for all messages that it takes in one turn.
+    at_most_us = (monotonic() - asked + TURN_S) * 1e6
     assert waited_us <= young <= at_most_us
     assert waited_us <= old - 10**12 <= at_most_us
 

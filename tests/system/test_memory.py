@@ -77,9 +77,12 @@ def test_tasks_that_went_through_leave_nothing_behind(start_broker, workers, pro
         wait_until(lambda: broker.count("done") == done + count, 60, what="the end of the tasks")
 
     push(200_000)
-    warm = rss_bytes(broker.pid)
-    push(1_000_000)
-    assert rss_bytes(broker.pid) - warm < 16 * MIB
+    grown = []
+    for _ in range(4):  # What it holds at a time varies; what is left behind adds up.
+        before = rss_bytes(broker.pid)
+        push(500_000)
+        grown.append(rss_bytes(broker.pid) - before)
+    assert min(grown) < 2 * MIB, grown
     assert broker.info()["bytes"] == 0
 
 

@@ -48,7 +48,7 @@ BODY_BYTES_MAX = FRAME_BYTES_MAX - 8
 """Bytes of one packed body: it must fit in a frame, alone."""
 
 DEPTH_MAX = 500
-"""How deep a value may nest before the reference is asked; it gives up at 511 when it packs."""
+"""How deep a value may nest before the reference is asked, which has a limit of its own."""
 
 SPARE_BYTES_MAX = 1 << 20
 """A buffer that grew beyond this is given back once it is empty."""
@@ -208,9 +208,7 @@ def _close(packer: Packer, tasks: cython.Py_ssize_t) -> None:
     packer._at -= packer._end
     if cython.compiled:
         memmove(packer._data, packer._data + packer._end, packer._at)
-        if not packer._at and packer._room > SPARE_BYTES_MAX:
-            packer._bytes = bytearray()
-            packer._room = 0
+        _give_back(packer)
     else:
         del packer._bytes[: packer._end]
     packer._end = 0
@@ -228,8 +226,9 @@ if cython.compiled:
     def _need(packer: Packer, size: cython.Py_ssize_t) -> cython.int:
         """Make room for so many more bytes."""
         if packer._at + size > packer._room:
-            packer._room = packer._at + packer._at // 2 + size + 4096
-            PyByteArray_Resize(packer._bytes, packer._room)
+            room: cython.Py_ssize_t = packer._at + packer._at // 2 + size + 4096
+            PyByteArray_Resize(packer._bytes, room)
+            packer._room = room
             packer._data = cython.cast(cython.p_uchar, PyByteArray_AS_STRING(packer._bytes))
         return 0
 
@@ -411,9 +410,20 @@ if cython.compiled:
 
     @cython.cfunc
     @cython.exceptval(-1)
+    def _give_back(packer: Packer) -> cython.int:
+        """A large buffer that is empty is not kept."""
+        if not packer._at and packer._room > SPARE_BYTES_MAX:
+            packer._room = 0
+            packer._bytes = bytearray()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
     def _add_plain(packer: Packer, body: object) -> cython.bint:
         packer._at = packer._end  # What failed half way is written over.
         if not _write(packer, body, 0) or packer._at - packer._end > BODY_MAX:
+            packer._at = packer._end
+            _give_back(packer)
             return False
         _added(packer)
         return True
@@ -452,9 +462,8 @@ if cython.compiled:
         if _write(packer, value, 0):
             data: cython.p_char = cython.cast(cython.p_char, packer._data)
             packed = PyBytes_FromStringAndSize(data, packer._at)
-        if packer._room > SPARE_BYTES_MAX:
-            packer._bytes = bytearray()
-            packer._room = 0
+        packer._at = 0
+        _give_back(packer)
         return packed
 
 else:

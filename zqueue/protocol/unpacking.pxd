@@ -53,6 +53,7 @@ cdef class Reader:
     cdef Py_ssize_t _at, _stop
     cdef readonly Py_ssize_t left
     cdef int _keys
+    cdef Py_ssize_t _owed
     cdef object _bodies
     cdef bint _broken
 

@@ -21,6 +21,9 @@ else:
     except ImportError:
         from ..core import _cython as cython
 
+DEPTH_MAX = 1024
+"""Containers inside one another, as many as the reference reads."""
+
 NO_MAPS, TEXT_KEYS, ANY_KEYS = range(3)
 """What may be a key of a map (`unpack`)."""
 
@@ -123,6 +126,17 @@ if cython.compiled:
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1)
+    def _promise(reader: Reader, items: cython.Py_ssize_t, depth: cython.int) -> cython.int:
+        """So many items are to come, each of a byte or more, beside those promised before."""
+        if items > reader._stop - reader._at - reader._owed:
+            raise ProtocolError("malformed", "cannot be unpacked: it ends too early")
+        if depth >= DEPTH_MAX:
+            raise ProtocolError("malformed", "cannot be unpacked: it nests too deep")
+        reader._owed += items
+        return 0
+
+    @cython.cfunc
     @cython.inline
     @cython.exceptval(check=True)
     def _number(reader: Reader, size: cython.int) -> cython.ulonglong:
@@ -182,10 +196,11 @@ if cython.compiled:
 
     @cython.cfunc
     def _array(reader: Reader, size: cython.Py_ssize_t, depth: cython.int) -> object:
-        _check(reader, size)
+        _promise(reader, size, depth)
         items: list = PyList_New(size)
         i: cython.Py_ssize_t
         for i in range(size):
+            reader._owed -= 1
             item: object = _read(reader, depth + 1)
             Py_INCREF(item)
             PyList_SET_ITEM(items, i, item)
@@ -193,12 +208,13 @@ if cython.compiled:
 
     @cython.cfunc
     def _map(reader: Reader, size: cython.Py_ssize_t, depth: cython.int) -> object:
-        _check(reader, 2 * size)
+        _promise(reader, 2 * size, depth)
         if size and reader._keys == NO_MAPS:
             raise ProtocolError("malformed", "cannot be unpacked: a map has no place there")
         items: dict = {}
         code: cython.int
         for _ in range(size):
+            reader._owed -= 2
             _check(reader, 1)
             code = reader._data[reader._at]
             if 0xA0 < code < 0xC0:
@@ -226,8 +242,6 @@ if cython.compiled:
     @cython.cfunc
     def _read(reader: Reader, depth: cython.int) -> object:
         """The next value."""
-        if depth > 1023:
-            raise ProtocolError("malformed", "cannot be unpacked: it nests too deep")
         _check(reader, 1)
         code: cython.int = reader._data[reader._at]
         reader._at += 1
@@ -289,8 +303,9 @@ if cython.compiled:
             body: object = _read(reader, 0)
             if not reader.left and reader._at != reader._stop:
                 raise ProtocolError("malformed", "the batch has bytes after its last body")
-        except ProtocolError:
+        except BaseException:
             reader._at = reader._stop
+            reader._owed = 0
             raise
         return body
 
@@ -350,7 +365,7 @@ if cython.compiled:
             elif code == 0xDE or code == 0xDF:
                 left += 2 * _number(reader, 2 << (code - 0xDE))
             else:
-                raise ProtocolError("malformed", "the batch cannot be split: a code that is none")
+                raise ProtocolError("malformed", "cannot be unpacked: a code that is none")
             _check(reader, size)
             reader._at += size
         return 0
