@@ -21,6 +21,9 @@ cdef extern from "time.h":
     int CLOCK_MONOTONIC
     int clock_gettime(int clock, timespec* instant) nogil
 
+cdef double QUICK_S
+cdef Py_ssize_t QUICK_TASKS, STRIDE
+
 
 @cython.final
 cdef class Calls:
@@ -33,8 +36,9 @@ cdef class Calls:
     cdef Reader _reader
     cdef TaskMeter _meter
     cdef double _sent_at, _began
+    cdef Py_ssize_t _untimed, _stride, _quick
 
     cdef bint _claim(self) except -1
     cdef object _call(self, object body)
-    @cython.locals(now=double)
+    @cython.locals(now=double, elapsed_s=double, tasks=Py_ssize_t)
     cdef _measure(self)

@@ -23,6 +23,9 @@ cdef class Histogram:
     cdef int _size, _shift
 
     cpdef record(self, double seconds)
+    cpdef record_many(self, double seconds, n)
+    @cython.locals(ns=cython.ulonglong)
+    cdef bint record_some(self, double seconds, long long n)
     cpdef record_ns(self, long long ns)
     cpdef add(self, Histogram other)
     cpdef Histogram since(self, Histogram earlier)
