@@ -346,7 +346,7 @@ class TestCommand:
         ]
         done = subprocess.run(
             [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=110,
-            check=False,
+            check=False, cwd=SCRIPT.parent,  # Where no other zqueue lies.
         )  # fmt: skip
         assert done.returncode == 2, done.stdout + done.stderr
         assert done.stdout == ""
