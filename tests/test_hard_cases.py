@@ -133,7 +133,8 @@ def test_memory_that_cannot_be_had_breaks_nothing() -> None:
         from zqueue.protocol.unpacking import unpack_bodies
         packer = Packer(4096, 1 << 40)
         big, small = "x" * (15 << 20), "y" * 100_000
-        used = int(open("/proc/self/statm").read().split()[0]) * 4096
+        with open("/proc/self/statm") as statm:
+            used = int(statm.read().split()[0]) * 4096
         resource.setrlimit(resource.RLIMIT_AS, (used + (8 << 20),) * 2)
         for call in (packer.add, pack):
             try:
@@ -145,7 +146,7 @@ def test_memory_that_cannot_be_had_breaks_nothing() -> None:
             call(small)
         assert unpack_bodies(packer.take()) == [small]
     """)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -212,7 +213,8 @@ def test_a_body_there_is_no_memory_for_fails_what_is_behind_it() -> None:
         from zqueue.protocol.unpacking import Reader
         from zqueue.errors import ProtocolError
         reader = Reader(b"\\x93" + pack([7] * 8_000_000) + pack("next") + pack("last"))
-        used = int(open("/proc/self/statm").read().split()[0]) * 4096
+        with open("/proc/self/statm") as statm:
+            used = int(statm.read().split()[0]) * 4096
         resource.setrlimit(resource.RLIMIT_AS, (used + (16 << 20),) * 2)
         came = []
         while reader.left:
@@ -222,7 +224,7 @@ def test_a_body_there_is_no_memory_for_fails_what_is_behind_it() -> None:
                 came.append(type(error).__name__)
         print(came)
     """)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True)
     assert done.stdout.strip() in (
         "['MemoryError', 'ProtocolError', 'ProtocolError']", "['MemoryError', 'next', 'last']",
     ), done  # fmt: skip
