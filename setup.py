@@ -47,6 +47,10 @@ DIRECTIVES = {
 }
 
 
+MACROS = [("ZQUEUE_UNMETERED", None)] if os.environ.get("ZQUEUE_UNMETERED") else []
+"""Nothing is timed then: for `perf/metering.py`, which tells what it costs to time every task."""
+
+
 def extensions() -> list[Extension]:
     """What to build. Whatever cannot be built is left out."""
     if os.environ.get("ZQUEUE_INTERPRETED"):
@@ -59,6 +63,7 @@ def extensions() -> list[Extension]:
         Extension(
             path.removesuffix(".py").replace("/", "."),
             [path],
+            define_macros=MACROS,
             extra_compile_args=["-O3" if path in PER_TASK else "-O1", "-g0"],
             optional=True,
         )

@@ -14,12 +14,14 @@ PACKAGE = ROOT / "zqueue"
 IMPURE = frozenset({"zmq", "socket", "threading", "asyncio", "time", "os", "random", "logging"})
 """What `core` and `protocol` do without: sockets, clocks, chance and threads are arguments."""
 
-HELPERS = {"handlers", "lane", "results", "replies", "running"}
+HELPERS = {"handlers", "lane", "results", "replies", "running", "tracing"}
 ASSEMBLIES = {"broker", "producer", "worker", "supervisor", "app"}
-SHELL = {"bench", "demo", "pipe", "report"}
+SHELL = {"bench", "demo", "metrics", "pipe", "report"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "logs": {"current"},
+    "otel": {"app", "current", "errors", "version"},
     "version": set(),
     "config": {"errors"},
     "core": {"core", "errors"},
@@ -28,9 +30,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "handlers": {"errors", "protocol"},
     "results": {"errors", "protocol"},
     "replies": {"errors", "protocol", "results"},
-    "lane": {"core", "protocol"},
+    "lane": {"core", "protocol", "replies"},
     "calls": {"core", "errors", "handlers", "protocol", "results"},
-    "running": {"errors", "protocol", "handlers", "results"},
+    "current": set(),
+    "tracing": {"current", "lane", "protocol"},
+    "running": {"current", "errors", "protocol", "handlers", "results", "tracing"},
+    "failures": {"current", "errors", "protocol", "results"},
     "ask": {"config", "errors", "net", "protocol"},
     "broker": {"config", "core", "errors", "net", "protocol", "version"},
     "producer": {"config", "core", "errors", "net", "protocol", "version", *HELPERS},
@@ -41,8 +46,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "calls",
         "config",
         "core",
+        "current",
         "errors",
+        "failures",
         "loading",
+        "logs",
         "net",
         "protocol",
         "version",
@@ -53,6 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipe": {"ask", "core", "errors", "producer"},
     "demo": {"app", "ask", "core", "errors", "net", "producer"},
     "bench": {"app", "ask", "bench", "core", "errors", "net", "producer", "protocol", "version"},
+    "metrics": {"ask", "config", "core", "errors", "metrics", "net", "version"},
     "cli": {
         "ask",
         "broker",
@@ -65,11 +74,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         *SHELL,
     },
     "__main__": {"cli"},
-    "__init__": {"app", "core", "errors", "producer", "version"},
+    "__init__": {"app", "core", "current", "errors", "producer", "replies", "version"},
 }
 """Each part of the package, and the parts that it may import."""
 
 THIRD_PARTY: dict[str, set[str]] = {
+    "otel": {"opentelemetry"},
+    "calls": {"msgpack"},
     "net": {"zmq"},
     "broker": {"zmq"},
     "worker": {"zmq"},
@@ -78,9 +89,10 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pipe": {"click"},
     "bench": {"click", "msgpack", "zmq"},
     "demo": {"click"},
+    "metrics": {"prometheus_client"},
 }
-"""Beside the standard library. In `protocol`, codec and unpacking know msgpack; Cython is known to
-what it compiles."""
+"""Beside the standard library. In `protocol`, codec, traced and unpacking know msgpack; Cython is
+known to what it compiles."""
 
 FORBIDDEN_CALLS = {"eval", "exec", "__import__"}
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "yaml"}
@@ -91,6 +103,7 @@ NO_MIRROR = {
     "version": "one number",
     "core/__init__": "a docstring",
     "protocol/__init__": "a docstring",
+    "metrics/__init__": "a docstring",
     "net/__init__": "a docstring",
     "net/collector": "needs a real process: tests/system",
     "net/dealer": "needs sockets: tests/system",
@@ -120,6 +133,7 @@ NO_MIRROR = {
     "broker": "needs sockets: tests/system",
     "cli": "needs real processes: tests/system",
     "demo": "needs real processes: tests/system",
+    "otel": "needs real processes: tests/system",
     "pipe": "needs a broker: tests/system",
     "producer": "needs a broker: tests/system",
     "supervisor": "needs real processes: tests/system",
@@ -180,7 +194,7 @@ def test_imports_only_what_lies_below(path: Path) -> None:
     ours, others = imports_of(path)
     assert ours <= MAY_IMPORT[part_of(name)] | ({"core"} if name == "core/__init__" else set())
     third_party = THIRD_PARTY.get(part_of(name), set())
-    if name in ("protocol/codec", "protocol/unpacking"):
+    if name in ("protocol/codec", "protocol/traced", "protocol/unpacking"):
         third_party = {"msgpack"}
     if name in COMPILED:
         third_party = third_party | {"cython"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -10,13 +9,13 @@ import pytest
 from zqueue.errors import ProtocolError, RemoteError, ResultLost
 from zqueue.protocol.codec import pack
 from zqueue.protocol.messages import DONE, FAILED, RESULTS
-from zqueue.replies import BatchReply, FutureReply, Reply
+from zqueue.replies import BatchReply, FutureReply, Reply, TaskFuture
 
 NO = pack([["ValueError", "no", ""]])
 
 
-def futures(count: int) -> list[Future[Any]]:
-    made: list[Future[Any]] = [Future() for _ in range(count)]
+def futures(count: int) -> list[TaskFuture[Any]]:
+    made: list[TaskFuture[Any]] = [TaskFuture() for _ in range(count)]
     for future in made:
         future.set_running_or_notify_cancel()
     return made

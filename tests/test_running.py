@@ -10,12 +10,17 @@ from typing import Any
 
 import pytest
 
+from zqueue.current import Current
 from zqueue.errors import ProtocolError, TaskTimeout
 from zqueue.handlers import Handler
 from zqueue.protocol.worker import LeasedBatch
 from zqueue.running import Gathered, Loop, Work, call_in_time, call_with_alarm
 
 LONG_S = 20.0
+
+
+def nobody(work: Work, position: int, done: int, total: int) -> None:
+    """Is told of progress, and does not care."""
 
 
 def work(task: str = "t", tasks: int = 1) -> Work:
@@ -56,13 +61,13 @@ class TestLoop:
               **options: Any) -> list[tuple[int, Any, Any]]:  # fmt: skip
         """Run bodies in a loop; position, value and error of each, in order."""
         woken: queue.Queue[None] = queue.Queue()
-        loop = Loop(concurrency, lambda: woken.put(None))
+        loop = Loop(concurrency, lambda: woken.put(None), nobody, None)
         loop.start(Handler("t", "q", function, **options), work(task), bodies)
         assert loop.running == len(bodies)
         for _ in bodies:
             woken.get(timeout=LONG_S)
         self.stop(loop)
-        return sorted(((i, v, e) for _, _, i, _, v, e in loop.done), key=lambda item: item[0])
+        return sorted(((d.position, d.value, d.error) for d in loop.done), key=lambda item: item[0])
 
     def stop(self, loop: Loop) -> None:
         inner = loop._loop
@@ -122,7 +127,7 @@ class TestLoop:
         async def seven() -> int:
             return 7
 
-        loop = Loop(1, lambda: None)
+        loop = Loop(1, lambda: None, nobody, None)
         assert loop.call(seven()) == 7
         self.stop(loop)
 
@@ -159,7 +164,7 @@ class TestCallInTime:
         async def take(bodies: list[Any]) -> None:
             seen.extend(bodies)
 
-        asyncio.run(call_in_time(Handler("t", "q", take), [1, 2]))
+        asyncio.run(call_in_time(Handler("t", "q", take), [1, 2], Current()))
         assert seen == [1, 2]
 
     def test_too_long(self) -> None:
@@ -167,12 +172,12 @@ class TestCallInTime:
             await asyncio.Event().wait()
 
         with pytest.raises(TaskTimeout, match=r"ran longer than 0\.01 s"):
-            asyncio.run(call_in_time(Handler("t", "q", forever, timeout=0.01), []))
+            asyncio.run(call_in_time(Handler("t", "q", forever, timeout=0.01), [], Current()))
 
     def test_a_timeout_of_its_own_is_its_own(self) -> None:
         async def impatient(bodies: list[Any]) -> None:
             raise TimeoutError("mine")
 
         with pytest.raises(TimeoutError, match="mine") as caught:
-            asyncio.run(call_in_time(Handler("t", "q", impatient, timeout=LONG_S), []))
+            asyncio.run(call_in_time(Handler("t", "q", impatient, timeout=LONG_S), [], Current()))
         assert not isinstance(caught.value, TaskTimeout)

@@ -2,6 +2,7 @@
 
 from .app import App, BatchTask, Task
 from .core.memory_queue import MemoryQueue, ShutDown
+from .current import Current, current
 from .errors import (
     BodyError,
     BodyTooLarge,
@@ -22,6 +23,7 @@ from .errors import (
     ZQueueError,
 )
 from .producer import Producer
+from .replies import TaskFuture
 from .version import __version__
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "BrokerLost",
     "Closed",
     "ConfigError",
+    "Current",
     "InvalidName",
     "LoadError",
     "MemoryQueue",
@@ -43,10 +46,12 @@ __all__ = [
     "ResultLost",
     "ShutDown",
     "Task",
+    "TaskFuture",
     "TaskTimeout",
     "TimedOut",
     "UnknownTask",
     "WorkerLost",
     "ZQueueError",
     "__version__",
+    "current",
 ]

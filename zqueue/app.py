@@ -11,7 +11,6 @@ import functools
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from .config import default_url
@@ -19,6 +18,9 @@ from .errors import ConfigError
 from .handlers import Handler, call_body
 from .lane import Lane
 from .producer import CONNECT_TIMEOUT_S, TIMEOUT_S, Producer
+from .protocol.traced import traced
+from .replies import TaskFuture
+from .tracing import FixedContext, TracedLane, Tracer, with_context
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,6 +51,7 @@ class App:
         self._producer: Producer | None = None
         self._senders: weakref.WeakSet[_Sender] = weakref.WeakSet()
         self.handlers: dict[str, Handler] = {}
+        self._tracer: Tracer | None = None
         _apps.add(self)
 
     def __repr__(self) -> str:
@@ -73,6 +76,17 @@ class App:
                 self.url, timeout=self._timeout, connect_timeout=self._connect_timeout
             )
         return self._producer
+
+    @property
+    def tracer(self) -> Tracer | None:
+        """Makes spans of what is sent and run: see `zqueue.otel.instrument`."""
+        return self._tracer
+
+    @tracer.setter
+    def tracer(self, tracer: Tracer | None) -> None:
+        self._tracer = tracer
+        for sender in list(self._senders):
+            sender._lane = None
 
     @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
@@ -203,12 +217,20 @@ class App:
 class _Sender:
     """What sends bodies for one handler, with the options of one caller."""
 
-    def __init__(self, app: App, handler: Handler, queue: str, wait: float | None) -> None:
+    def __init__(
+        self,
+        app: App,
+        handler: Handler,
+        queue: str,
+        wait: float | None = None,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._app = app
         self._handler = handler
         self._queue = queue
         self._wait = wait
-        self._lane: Lane | None = None
+        self._own_tracer = tracer
+        self._lane: Lane | TracedLane | None = None
         app._senders.add(self)
 
     @property
@@ -221,21 +243,39 @@ class _Sender:
         """Where the tasks wait."""
         return self._queue
 
-    def _bind(self) -> Lane:
-        lane = self._lane = self._app.producer.lane(self._queue, self._handler.name)
-        return lane
+    @property
+    def _tracer(self) -> Tracer | None:
+        return self._own_tracer or self._app.tracer
 
-    def _submit(self, body: object) -> Future[Any]:
-        producer = self._app.producer
-        return producer.submit(self._queue, body, task=self._handler.name, timeout=self._wait)
+    def _bind(self) -> Lane | TracedLane:
+        lane = self._app.producer.lane(self._queue, self.name)
+        tracer = self._tracer
+        self._lane = lane if tracer is None else TracedLane(lane, tracer)
+        return self._lane
+
+    def _submit(self, body: object) -> TaskFuture[Any]:
+        submit, tracer = self._app.producer.submit, self._tracer
+        if tracer is None:
+            return submit(self._queue, body, task=self.name, timeout=self._wait)
+        with tracer.send(self.name, self._queue) as traceparent:
+            body = traced(body, traceparent) if traceparent else body
+            return submit(self._queue, body, task=self.name, timeout=self._wait)
 
     def _send_many(self, bodies: Iterable[object]) -> int:
-        producer = self._app.producer
-        return producer.send_many(self._queue, bodies, task=self._handler.name, timeout=self._wait)
+        send_many, tracer = self._app.producer.send_many, self._tracer
+        if tracer is None:
+            return send_many(self._queue, bodies, task=self.name, timeout=self._wait)
+        with tracer.send(self.name, self._queue) as traceparent:
+            bodies = with_context(bodies, traceparent)
+            return send_many(self._queue, bodies, task=self.name, timeout=self._wait)
 
     def _call_many(self, bodies: Iterable[object]) -> Iterator[Any]:
-        producer = self._app.producer
-        return producer.call_many(self._queue, bodies, task=self._handler.name, timeout=self._wait)
+        call_many, tracer = self._app.producer.call_many, self._tracer
+        if tracer is not None:
+            # What is sent later has the same parent: results are read long after this call.
+            with tracer.send(self.name, self._queue) as traceparent:
+                bodies = with_context(bodies, traceparent)
+        return call_many(self._queue, bodies, task=self.name, timeout=self._wait)
 
 
 class Sender(_Sender, Generic[P, R]):
@@ -246,7 +286,7 @@ class Sender(_Sender, Generic[P, R]):
         lane = self._lane or self._bind()
         lane.add(args if not kwargs else call_body(args, kwargs), self._wait)
 
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]:
         """Send one call and get a future of its result: see `Producer.submit`."""
         return self._submit(call_body(args, kwargs))
 
@@ -267,7 +307,7 @@ class Task(Sender[P, R]):
     """A function that can also be sent. Calling it runs it here, as ever."""
 
     def __init__(self, app: App, handler: Handler) -> None:
-        super().__init__(app, handler, handler.queue, None)
+        super().__init__(app, handler, handler.queue)
         functools.update_wrapper(cast(Callable[..., Any], self), handler.function)
 
     def __repr__(self) -> str:
@@ -277,14 +317,23 @@ class Task(Sender[P, R]):
         """Run it here."""
         return cast(R, self._handler.function(*args, **kwargs))
 
-    def options(self, *, queue: str | None = None, wait: float | None = None) -> Sender[P, R]:
+    def options(
+        self,
+        *,
+        queue: str | None = None,
+        wait: float | None = None,
+        traceparent: str | None = None,
+    ) -> Sender[P, R]:
         """The same task, sent otherwise.
 
         Parameters:
             queue: another queue than the task's own; a worker must serve it (``-Q``).
             wait: seconds to wait if the queue is full; 0 raises `QueueFull` at once.
+            traceparent: the trace context to send along, as W3C Trace Context has it; its
+                handler finds it in `Current.traceparent`.
         """
-        return Sender(self._app, self._handler, queue or self._queue, wait)
+        tracer = None if traceparent is None else FixedContext(traceparent)
+        return Sender(self._app, self._handler, queue or self._queue, wait, tracer)
 
 
 class BatchSender(_Sender, Generic[B]):
@@ -295,7 +344,7 @@ class BatchSender(_Sender, Generic[B]):
         lane = self._lane or self._bind()
         lane.add(body, self._wait)
 
-    def submit(self, body: B) -> Future[None]:
+    def submit(self, body: B) -> TaskFuture[None]:
         """Send one body and get a future that tells when it was handled."""
         return self._submit(body)
 
@@ -308,7 +357,7 @@ class BatchTask(BatchSender[B]):
     """A function of a list of bodies that can also be sent bodies, one by one or many."""
 
     def __init__(self, app: App, handler: Handler) -> None:
-        super().__init__(app, handler, handler.queue, None)
+        super().__init__(app, handler, handler.queue)
         functools.update_wrapper(cast(Callable[..., Any], self), handler.function)
 
     def __repr__(self) -> str:
@@ -318,9 +367,12 @@ class BatchTask(BatchSender[B]):
         """Run it here."""
         return self._handler.function(bodies)
 
-    def options(self, *, wait: float | None = None) -> BatchSender[B]:
-        """The same task, sent otherwise: ``wait`` as for `Task.options`."""
-        return BatchSender(self._app, self._handler, self._queue, wait)
+    def options(
+        self, *, wait: float | None = None, traceparent: str | None = None
+    ) -> BatchSender[B]:
+        """The same task, sent otherwise: parameters as for `Task.options`."""
+        tracer = None if traceparent is None else FixedContext(traceparent)
+        return BatchSender(self._app, self._handler, self._queue, wait, tracer)
 
 
 _apps: weakref.WeakSet[App] = weakref.WeakSet()

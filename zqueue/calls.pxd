@@ -14,6 +14,16 @@ cdef extern from "Python.h":
     object PyObject_Vectorcall(object function, PyObject** args, size_t count, PyObject* names)
     object PyObject_CallOneArg(object function, object arg)
 
+cdef extern from *:
+    """
+    #ifdef ZQUEUE_UNMETERED
+    #define METERED 0
+    #else
+    #define METERED 1
+    #endif
+    """
+    const bint METERED
+
 cdef extern from "time.h":
     cdef struct timespec:
         long tv_sec
@@ -21,6 +31,7 @@ cdef extern from "time.h":
     int CLOCK_MONOTONIC
     int clock_gettime(int clock, timespec* instant) nogil
 
+cdef object _EXTENSION
 cdef double QUICK_S
 cdef Py_ssize_t QUICK_TASKS, STRIDE
 
@@ -36,9 +47,11 @@ cdef class Calls:
     cdef Reader _reader
     cdef TaskMeter _meter
     cdef double _sent_at, _began
-    cdef Py_ssize_t _untimed, _stride, _quick
+    cdef Py_ssize_t _untimed, _stride, _traced
+    cdef str _traceparent
 
     cdef bint _claim(self) except -1
     cdef object _call(self, object body)
+    cdef object _read(self)
     @cython.locals(now=double, elapsed_s=double, tasks=Py_ssize_t)
     cdef _measure(self)

@@ -14,9 +14,12 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Never
 
+from msgpack import ExtType
+
 from .core.meter import TaskMeter
 from .errors import ProtocolError
 from .handlers import Handler, to_arguments
+from .protocol.traced import untraced
 from .protocol.unpacking import Reader
 from .results import Failure
 
@@ -29,6 +32,7 @@ else:
         from .core import _cython as cython
 
 
+_EXTENSION = ExtType
 QUICK_S = 1e-6
 QUICK_TASKS = 64
 STRIDE = 8
@@ -62,8 +66,7 @@ class Calls:
         self._began = _now()
         self._untimed = 0
         """Tasks that began since the clock was looked at."""
-        self._stride = 1
-        self._quick = 0
+        self._stride = STRIDE if self._meter.quick >= QUICK_TASKS else 1
         self._reader = Reader(frame)
         if self._reader.left != tasks:
             raise ProtocolError("malformed", "the batch does not hold what it says")
@@ -71,6 +74,9 @@ class Calls:
         self._named = named
         self._lock = threading.Lock()
         self._stop = tasks
+        self._traced = 0
+        """Which task had this trace context, counted from 1."""
+        self._traceparent = ""
         self.total = tasks
         self.position = 0
         """Tasks that have run, or begun to."""
@@ -85,12 +91,12 @@ class Calls:
         while count > 0 and self._claim():
             count -= 1
             self._untimed += 1
-            value = self._call(self._reader.read())
-            if self._untimed >= self._stride:
+            value = self._call(self._read())
+            if METERED and self._untimed >= self._stride:
                 self._measure()
             if self.values is not None:
                 self.values.append(value)
-        if self._untimed:
+        if METERED and self._untimed:
             self._measure()
 
     def next_task(self) -> Callable[[], Any] | None:
@@ -100,7 +106,7 @@ class Calls:
         self._began = _now()
         self._untimed = 1
         try:
-            body = self._reader.read()  # Now: an alarm may ring before the call comes to it.
+            body = self._read()  # Now: an alarm may ring before the call comes to it.
         except ProtocolError as error:
             return functools.partial(_raise, error)
         return lambda: self._call(body)
@@ -119,6 +125,11 @@ class Calls:
         self.failures.append((self.position - 1, error))
         if self.values is not None:
             self.values.append(None)
+
+    @property
+    def traceparent(self) -> str:
+        """The trace context of the task that was claimed last; empty if it has none."""
+        return self._traceparent if self._traced == self.position else ""
 
     def take_outcomes(self) -> tuple[list[Any] | None, list[Failure]]:
         """The values and failures since the last time."""
@@ -151,11 +162,12 @@ class Calls:
                 self._meter.run.record_many(QUICK_S / 2, tasks - 1)
             self._meter.run.record(elapsed_s)
             self._stride = 1
-            self._quick = 0
+            self._meter.quick = 0
         else:
             self._meter.run.record_some(max(elapsed_s, 1e-9) / tasks, tasks)
-            self._quick += tasks
-            if self._quick >= QUICK_TASKS:
+            if self._meter.quick < QUICK_TASKS:
+                self._meter.quick += tasks
+            else:
                 self._stride = STRIDE
         self._untimed = 0
         self._began = now
@@ -171,6 +183,13 @@ class Calls:
                 return False
             self.position += 1
             return True
+
+    def _read(self) -> Any:
+        body = self._reader.read()
+        if type(body) is _EXTENSION:
+            body, self._traceparent = untraced(body)
+            self._traced = self.position
+        return body
 
     def _call(self, body: Any) -> Any:
         if not self._named:
@@ -204,6 +223,8 @@ if cython.compiled:
 
 else:
     from time import monotonic as _now
+
+    METERED = True  # See `perf/metering.py`.
 
     def _call_with(function: Callable[..., Any], args: list[Any]) -> Any:
         return function(*args)

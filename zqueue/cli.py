@@ -22,10 +22,12 @@ from .config import (
     DEFAULT_URL,
     Address,
     BrokerConfig,
+    MetricsConfig,
     WorkerConfig,
     parse_bytes,
 )
 from .errors import BrokerLost, ConfigError, LocalError, ZQueueError
+from .logs import FORMATS, set_up_logs
 from .protocol.messages import NAME, check_name
 from .version import __version__
 
@@ -108,26 +110,21 @@ def _read_file(ctx: click.Context, param: click.Parameter, value: str | None) ->
         if command is None or not isinstance(table, dict):
             verbs = ", ".join(ctx.command.commands)
             raise click.BadParameter(f"{path}: [{verb}] is no verb (there are: {verbs})")
-        known = {p.name for p in command.params if isinstance(p, click.Option)}
+        known = {p.name: p.multiple for p in command.params if isinstance(p, click.Option)}
         for key in list(table):
             name = key.replace("-", "_")
             if name not in known:
                 raise click.BadParameter(f"{path}: {verb!r} has no option {key!r}")
             table[name] = table.pop(key)
-            if isinstance(table[name], list | dict) and name != "egress":
-                raise click.BadParameter(f"{path}: {verb}.{key} must be one value")
             if name == "egress" and isinstance(table[name], dict):
                 table[name] = [f"{queue}={url}" for queue, url in table[name].items()]
+            if known[name] and isinstance(table[name], str):
+                table[name] = [table[name]]
+            is_list = isinstance(table[name], list)
+            if isinstance(table[name], dict) or (is_list and not known[name]):
+                raise click.BadParameter(f"{path}: {verb}.{key} must be one value")
     ctx.default_map = tables
     return str(path)
-
-
-def _set_up_logging(level: str) -> None:
-    """A program's own start, so its log lines go to stderr. (As a library, zqueue sets up none.)"""
-    logging.basicConfig(
-        stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING
-    )
-    logging.getLogger("zqueue").setLevel(level.upper())
 
 
 def url_option(function: F) -> F:
@@ -171,7 +168,14 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSO
     default="info",
     help="What is logged (to stderr).",
 )
-def cli(log_level: str) -> None:
+@click.option(
+    "--log-format",
+    type=click.Choice(FORMATS, case_sensitive=False),
+    default="text",
+    help="How it is logged; as JSON, with the task that runs.",
+)
+@click.pass_context
+def cli(ctx: click.Context, log_level: str, log_format: str) -> None:
     """A distributed worker pool with no service to install.
 
     \b
@@ -179,11 +183,14 @@ def cli(log_level: str) -> None:
     zqueue broker                               start a broker
     zqueue worker workers/wordcount.py -p 4     start four workers
     zqueue send count_words '"to be or not"'    send a task
+    zqueue metrics                              see how they are, on a page
 
     Every option is also ZQUEUE_<VERB>_<OPTION> in the environment and a key of the table
     [verb] in zqueue.toml. The command line wins over the environment, that over the file.
     """
-    _set_up_logging(log_level)
+    set_up_logs(form=log_format, level=logging.WARNING)
+    logging.getLogger("zqueue").setLevel(log_level.upper())
+    ctx.obj = log_format
 
 
 @cli.command(epilog=EXIT_CODES)
@@ -263,9 +270,10 @@ def broker(
                    "app's]")  # fmt: skip
 @click.option("--drain-timeout", default=30.0, type=click.FloatRange(0), show_envvar=True,
               help="Seconds that running tasks may take to finish after SIGTERM.")  # fmt: skip
+@click.pass_obj
 def worker(
-    app: str, processes: int, concurrency: int, queues: str | None, url: str | None,
-    drain_timeout: float,
+    log_format: str, app: str, processes: int, concurrency: int, queues: str | None,
+    url: str | None, drain_timeout: float,
 ) -> None:  # fmt: skip
     """Start worker processes that run the tasks of APP, in the foreground.
 
@@ -293,6 +301,7 @@ def worker(
         concurrency=concurrency,
         queues=served,
         drain_timeout_s=drain_timeout,
+        log_format=log_format,
     )
     sys.exit(run_supervisor(config))
 
@@ -396,6 +405,44 @@ def health(url: str, as_json: bool, ready: bool, timeout: float) -> None:
     else:
         click.echo("\n".join(problems) or f"the broker at {url} is well")
     sys.exit(NOT_READY if problems else 0)
+
+
+@cli.command(epilog=EXIT_CODES)
+@click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:9464", show_envvar=True,
+              help="Where to answer HTTP requests.")  # fmt: skip
+@click.option("--url", multiple=True, envvar=["ZQUEUE_METRICS_URL", "ZQUEUE_URL"],
+              default=[DEFAULT_URL], show_default=True,
+              help="A broker's address. May be repeated.  [env: ZQUEUE_METRICS_URL, "
+                   "ZQUEUE_URL]")  # fmt: skip
+@click.option("--ready-workers", default=0, type=click.IntRange(0), show_envvar=True,
+              help="Workers that every broker needs for /readyz.")  # fmt: skip
+@click.option("--insecure-no-auth", is_flag=True, show_envvar=True,
+              help="Listen on addresses that other machines can reach, without any "
+                   "authentication.")  # fmt: skip
+def metrics(
+    listen: str, url: tuple[str, ...], ready_workers: int, insecure_no_auth: bool
+) -> None:  # fmt: skip
+    """Show how brokers and workers are: to Prometheus, and to people on a page.
+
+    Asks brokers once a second, wherever they are, and may come and go: nothing depends on it.
+    Serves / (the page), /metrics, /livez, /readyz, /api/stats.json and /api/stream.
+
+    \b
+    zqueue metrics
+    zqueue metrics --listen 127.0.0.1:9000 --url tcp://10.0.0.1:5555 --url tcp://10.0.0.2:5555
+    curl -s http://127.0.0.1:9464/metrics | grep ready_tasks
+
+    SIGTERM or SIGINT: stop.
+    """
+    from .metrics.command import run_metrics
+
+    config = MetricsConfig(
+        listen=listen,
+        urls=tuple(dict.fromkeys(url)),
+        ready_workers=ready_workers,
+        insecure=insecure_no_auth,
+    )
+    sys.exit(run_metrics(config))
 
 
 @cli.command(epilog=EXIT_CODES)

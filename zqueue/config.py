@@ -125,10 +125,56 @@ class WorkerConfig:
     concurrency: int = 100
     queues: tuple[str, ...] = ()
     drain_timeout_s: float = 30.0
-    hard_kill_s: float = 5.0
+    log_format: str = "text"
 
     def __post_init__(self) -> None:
         if not 1 <= self.processes <= 1024:
             raise ConfigError("processes must be 1 to 1024")
         if not 1 <= self.concurrency <= 10_000:
             raise ConfigError("concurrency must be 1 to 10000")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """All that a sidecar is told."""
+
+    listen: str = "127.0.0.1:9464"
+    urls: tuple[str, ...] = (DEFAULT_URL,)
+    ready_workers: int = 0
+    """Workers without which a broker is not ready."""
+    insecure: bool = False
+
+    def __post_init__(self) -> None:
+        host, _ = parse_listen(self.listen)
+        if not Address(self.listen, host, None).is_local() and not self.insecure:
+            raise ConfigError(
+                f"{self.listen} can be reached from other machines, and anybody there could read "
+                "the names of queues, tasks and hosts: listen at 127.0.0.1, or give "
+                "--insecure-no-auth if the network keeps strangers out"
+            )
+        if not self.urls:
+            raise ConfigError("there must be a broker to ask")
+        for url in self.urls:
+            Address.parse(url)
+        if len(set(self.urls)) < len(self.urls):
+            raise ConfigError("every broker is named once")
+        if self.ready_workers < 0:
+            raise ConfigError("ready_workers must be at least 0")
+
+    @property
+    def host(self) -> str:
+        """Where to listen, without brackets."""
+        return parse_listen(self.listen)[0]
+
+    @property
+    def port(self) -> int:
+        """Where to listen; 0 takes a free one."""
+        return parse_listen(self.listen)[1]
+
+
+def parse_listen(listen: str) -> tuple[str, int]:
+    """``HOST:PORT`` or ``[IPv6]:PORT`` of an HTTP server: host and port. Raises `ConfigError`."""
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.%\w]+)\]|([^:/\[\]\s]+)):(\d{1,5})", listen)
+    if not match or int(match[3]) > 65535:
+        raise ConfigError(f"{listen!r} is no place to listen: use HOST:PORT or [IPV6]:PORT")
+    return match[1] or match[2], int(match[3])

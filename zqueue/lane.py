@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from concurrent.futures import Future
 from time import monotonic
 from typing import Any, Protocol
 
 from .protocol.codec import COMPILED, Packer, array_length
+from .replies import TaskFuture
 
 BATCH_TASKS = 2048
 """Tasks in a full batch. Four times 512 takes the broker's share of a small task from 350 to
@@ -44,7 +44,7 @@ class Lane:
         self._packer = Packer(BATCH_TASKS, BATCH_BYTES)
         self.queue = queue
         self.task = task
-        self.futures: deque[Future[Any]] | None = None
+        self.futures: deque[TaskFuture[Any]] | None = None
         self.blocked = True
         """Whether `add` must ask for room first: there was no broker yet, or it is closed."""
         self.idle = True

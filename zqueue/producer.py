@@ -28,7 +28,6 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from time import monotonic
 from typing import Any
 
@@ -53,10 +52,11 @@ from .protocol.producer import (
     Confirmed,
     ProducerEvent,
     ProducerProtocol,
+    Progressed,
     ResultsCame,
     ResultsLost,
 )
-from .replies import BatchReply, FutureReply, Reply
+from .replies import BatchReply, FutureReply, Reply, TaskFuture
 from .results import Outcome
 
 logger = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ class Producer:
 
     def submit(
         self, queue: str, body: object, *, task: str = "", timeout: float | None = None
-    ) -> Future[Any]:
+    ) -> TaskFuture[Any]:
         """Send one body and get a future of its result. Raises as `send` does.
 
         The future fails with `RemoteError` if the handler raised, with `Refused` if the broker
@@ -183,7 +183,7 @@ class Producer:
         assert lane.futures is not None
         if lane.blocked or lane.is_full:
             self.make_room(lane, timeout)
-        future: Future[Any] = Future()
+        future: TaskFuture[Any] = TaskFuture()
         future.set_running_or_notify_cancel()
         with self._lock:
             lane.put(body)
@@ -418,15 +418,7 @@ class Producer:
 
     def _on_event(self, event: ProducerEvent | LinkEvent) -> None:
         if isinstance(event, Confirmed):
-            now = monotonic()
-            for sequence in event.sequences:
-                sent = self._batches.get(sequence)
-                if sent is not None:
-                    self._confirms.record(now - sent[1])
-                self._settled(sequence)
-            if now >= self._report_at:
-                self._report_at = now + REPORT_EVERY_S
-                self._protocol.report({"confirm": self._confirms.take().to_wire()})
+            self._on_confirmed(event)
         elif isinstance(event, ResultsCame):
             reply = self._replies[event.sequence]
             self._completions.append(
@@ -436,6 +428,11 @@ class Producer:
             )
             if event.last:
                 del self._replies[event.sequence]
+        elif isinstance(event, Progressed):
+            reply = self._replies[event.sequence]
+            self._completions.append(
+                lambda: reply.progress(event.position, event.done, event.total)
+            )
         elif isinstance(event, ResultsLost):
             self._fail(event.sequence, ResultLost(event.text))
         elif isinstance(event, BatchRefused):
@@ -447,6 +444,17 @@ class Producer:
         elif isinstance(event, Rejected):
             self._trouble = f": {event.text} ({event.code})"
         self._changed.notify_all()
+
+    def _on_confirmed(self, event: Confirmed) -> None:
+        now = monotonic()
+        for sequence in event.sequences:
+            sent = self._batches.get(sequence)
+            if sent is not None:
+                self._confirms.record(now - sent[1])
+            self._settled(sequence)
+        if now >= self._report_at:
+            self._report_at = now + REPORT_EVERY_S
+            self._protocol.report({"confirm": self._confirms.take().to_wire()})
 
     def _on_connected(self) -> None:
         self._trouble = ""

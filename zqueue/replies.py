@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from .results import Outcome, unpack_outcomes
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Reply:
@@ -24,12 +30,44 @@ class Reply:
         """Whatever has no result yet will get none."""
         raise NotImplementedError
 
+    def progress(self, position: int, done: int, total: int) -> None:
+        """A task has come so far."""
+
+
+class TaskFuture(Future[T]):
+    """A future that also knows how far its task has come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.progress: tuple[int, int] | None = None
+        """``(done, total)`` as its handler said last (`Current.progress`); None if it said
+        nothing. A total of 0 is not known."""
+        self._progress_callbacks: list[Callable[[TaskFuture[T]], object]] = []
+
+    def add_progress_callback(self, function: Callable[[TaskFuture[T]], object]) -> None:
+        """Call ``function(future)`` whenever there is news, in the thread that gives out results.
+        What it raises is logged."""
+        self._progress_callbacks.append(function)
+
+    def set_progress(self, done: int, total: int) -> None:
+        """Called by whoever heard of it."""
+        self.progress = (done, total)
+        for function in list(self._progress_callbacks):
+            try:
+                function(self)
+            except Exception:
+                logger.exception("a callback for the progress of a task failed")
+
 
 class FutureReply(Reply):
     """A future for each task."""
 
-    def __init__(self, futures: list[Future[Any]]) -> None:
+    def __init__(self, futures: list[TaskFuture[Any]]) -> None:
         self._futures = futures
+
+    def progress(self, position: int, done: int, total: int) -> None:
+        if position < len(self._futures) and not self._futures[position].done():
+            self._futures[position].set_progress(done, total)
 
     def take(self, first: int, tasks: int, status: int, frame: bytes, *, last: bool) -> None:
         run = self._futures[first : first + tasks]

@@ -5,16 +5,24 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
+from .current import Current, in_loop
 from .errors import TaskTimeout
 from .handlers import Handler, to_arguments
+from .protocol.traced import untraced
 from .protocol.worker import LeasedBatch
+from .tracing import Tracer
+
+TellProgress = Callable[["Work", int, int, int], None]
+"""Tells how far a task has come: its batch, its position there, steps done, steps in all."""
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -68,19 +76,49 @@ class Gathered:
         return taken
 
 
+class Done(NamedTuple):
+    """A task of the event loop that is over."""
+
+    handler: Handler
+    work: Work
+    position: int
+    current: Current | None
+    took_s: float
+    value: Any
+    error: BaseException | None
+
+
 class Loop:
     """A thread with an event loop, for ``async`` handlers."""
 
-    def __init__(self, concurrency: int, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        concurrency: int,
+        wake: Callable[[], None],
+        tell: TellProgress,
+        tracer: Tracer | None,
+    ) -> None:
         self._wake = wake
+        self._tell = tell
+        self._tracer = tracer
+        self._currents: dict[Current, float] = {}
+        """What runs, and since when; the oldest first."""
         self._loop = asyncio.new_event_loop()
         self._slots = asyncio.Semaphore(concurrency)
         self._tasks: set[asyncio.Task[None]] = set()
         self.running = 0
         """Tasks started and not settled; counted by whoever has the worker's lock."""
-        self.done: deque[tuple[Handler, Work, int, float, Any, BaseException | None]] = deque()
-        """``(handler, work, position, seconds, value, error)`` of tasks that are over."""
+        self.done: deque[Done] = deque()
+        """Tasks that are over."""
         threading.Thread(target=self._loop.run_forever, name="zqueue-loop", daemon=True).start()
+
+    def oldest(self) -> tuple[float, Current] | None:
+        """What has run longest, and since when. From any thread."""
+        try:
+            current = next(iter(self._currents))
+            return self._currents[current], current
+        except (StopIteration, KeyError, RuntimeError):
+            return None  # There is none, or it ended just now.
 
     def start(self, handler: Handler, work: Work, bodies: list[Any]) -> None:
         """Run the tasks of a batch side by side."""
@@ -101,24 +139,51 @@ class Loop:
         value: Any = None
         failure: BaseException | None = None
         began = monotonic()
+        limit_s = handler.soft_timeout or handler.timeout
+        limit = asyncio.timeout(limit_s)
+        current: Current | None = None
         try:
+            body, traceparent = untraced(body)
+            current = current_of(handler, work, position, traceparent, self._tell)
             async with self._slots:
-                began = monotonic()
-                if work.batch.task:
-                    args, kwargs = to_arguments(body)
-                else:
-                    args, kwargs = [body], {}
-                limit_s = handler.soft_timeout or handler.timeout
-                async with asyncio.timeout(limit_s) as limit:
-                    value = await handler.function(*args, **kwargs)
+                began = self._currents[current] = monotonic()
+                in_loop.set(current)
+                args, kwargs = to_arguments(body) if work.batch.task else ([body], {})
+                with self._span(current, began - work.sent_at):
+                    async with limit:
+                        value = await handler.function(*args, **kwargs)
         except TimeoutError as error:
             failure = error
             if limit.expired():
                 failure = TaskTimeout(text=f"ran longer than {limit_s:g} s")
         except BaseException as error:
             failure = error
-        self.done.append((handler, work, position, monotonic() - began, value, failure))
+        finally:
+            if current is not None:
+                self._currents.pop(current, None)
+        took_s = monotonic() - began
+        self.done.append(Done(handler, work, position, current, took_s, value, failure))
         self._wake()
+
+
+    def _span(self, current: Current, waited_s: float) -> AbstractContextManager[object]:
+        return nullcontext() if self._tracer is None else self._tracer.run(current, waited_s)
+
+
+def current_of(
+    handler: Handler, work: Work, position: int, traceparent: str, tell: TellProgress
+) -> Current:
+    """What is to be known of the task at a position of a batch."""
+    batch = work.batch
+    task_id = f"{batch.origin:012x}-{batch.sequence}-{batch.first + position}"
+    return Current(
+        handler.name,
+        batch.queue,
+        task_id,
+        batch.attempt,
+        traceparent,
+        functools.partial(tell, work, position),
+    )
 
 
 def call_with_alarm(task: Callable[[], Any], limit_s: float) -> Any:
@@ -140,8 +205,9 @@ def call_with_alarm(task: Callable[[], Any], limit_s: float) -> Any:
         signal.signal(signal.SIGALRM, before)
 
 
-async def call_in_time(handler: Handler, bodies: list[Any]) -> None:
+async def call_in_time(handler: Handler, bodies: list[Any], current: Current) -> None:
     """Call an ``async`` batch handler, raising `TaskTimeout` when it runs too long."""
+    in_loop.set(current)
     limit_s = handler.soft_timeout or handler.timeout
     try:
         async with asyncio.timeout(limit_s) as limit:

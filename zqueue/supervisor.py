@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import random
+import resource
 import signal
 import socket as stdlib_socket
 from time import monotonic
@@ -25,14 +26,17 @@ import zmq
 
 from .config import Address, WorkerConfig
 from .core.backoff import Backoff
+from .core.pauses import Pauses
+from .net.collector import tame_collector, watch_collector
 from .net.dealer import Dealer
-from .net.processes import start_python
+from .net.processes import rss_bytes, start_python
 from .net.signals import Signals
 from .net.slot import READY, Slot
 from .protocol.codec import FRAME_BYTES_MAX, pack
 from .protocol.link import Connected, Disconnected, State
 from .protocol.messages import CRASHED, STOPPED, TIMEOUT
 from .protocol.worker import SupervisorProtocol
+from .version import __version__
 from .worker import WorkerSpec
 
 logger = logging.getLogger(__name__)
@@ -48,6 +52,7 @@ STABLE_S = 5.0
 RESTART_LOW_S, RESTART_HIGH_S = 0.05, 15.0
 
 GOODBYE_S = 1.0
+REPORT_EVERY_S = 1.0
 
 LOAD_FAILED = 2
 DEADLINE_HIT = 5
@@ -73,6 +78,7 @@ class Child:
             slot_fd=self.slot.fd,
             life_fd=self._life_reader,
             log_level=logging.getLevelName(logging.getLogger("zqueue").getEffectiveLevel()),
+            log_format=config.log_format,
         )
         self.process = start_python(
             "zqueue.worker",
@@ -114,7 +120,7 @@ class Supervisor:
         self._config = config
         self._signals = signals
         self._id = os.urandom(16)
-        about = {"pid": os.getpid(), "host": stdlib_socket.gethostname()}
+        about = {"pid": os.getpid(), "host": stdlib_socket.gethostname(), "version": __version__}
         self._protocol = SupervisorProtocol(self._id, pack(about), random.random)
         self._dealer: Dealer | None = None
         self._children: list[Child] = []
@@ -122,12 +128,17 @@ class Supervisor:
         self._reloads = 0
         self._restart = Backoff(random.random, low_s=RESTART_LOW_S, high_s=RESTART_HIGH_S)
         self._restart_at = 0.0
+        self._restarts = 0
+        self._pauses = Pauses()
+        self._report_at = 0.0
         self._drain_until: float | None = None
         self._has_loaded = False  # Once the app was loaded, a broken reload does not end the pool.
         self._code = 0
 
     def run(self) -> int:
         """Keep the pool until a signal says to stop. Returns the exit code."""
+        tame_collector()
+        watch_collector(self._pauses)
         poller = zmq.Poller()
         poller.register(self._signals.fd, zmq.POLLIN)
         try:
@@ -199,6 +210,7 @@ class Supervisor:
             return
         if now - child.started > STABLE_S:
             self._restart.reset()
+        self._restarts += 1
         if not child.killed_for:
             self._restart_at = now + self._restart.next()
 
@@ -267,10 +279,25 @@ class Supervisor:
         while (frames := dealer.receive()) is not None:
             protocol.receive(frames, now)
         protocol.tick(now)
+        if now >= self._report_at:
+            self._report_at = now + REPORT_EVERY_S
+            self._report()
         while (event := protocol.next_event()) is not None:
             if not isinstance(event, Connected | Disconnected):
                 logger.warning("the broker refuses: %s (%s)", event.text, event.code)
         dealer.send(protocol.to_send(), afresh=protocol.link.is_greeting)
+
+    def _report(self) -> None:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        self._protocol.report(
+            {
+                "processes": len(self._children),
+                "restarts": self._restarts,
+                "gc": self._pauses.stats(),
+                "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
+                "rss_bytes": rss_bytes(),
+            }
+        )
 
     def _leave(self, dealer: Dealer) -> None:
         link = self._protocol.link

@@ -16,6 +16,7 @@ while one runs.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -37,9 +38,12 @@ from .config import Address
 from .core.credit import CreditMeter
 from .core.meter import NUMBERS_MAX, TaskMeter
 from .core.pauses import Pauses
+from .current import Current, set_in_main
 from .errors import LoadError, PartialFailure, ProtocolError, UnknownTask
+from .failures import FailureLog
 from .handlers import Handler
 from .loading import load_app
+from .logs import set_up_logs
 from .net.collector import tame_collector, watch_collector
 from .net.dealer import Dealer
 from .net.processes import rss_bytes
@@ -49,10 +53,12 @@ from .net.waiting import Waiter
 from .protocol.codec import COMPILED, FRAME_BYTES_MAX, pack
 from .protocol.link import Connected, Disconnected, Rejected, State
 from .protocol.messages import FAILED, RESULTS, RETURNED
+from .protocol.traced import take_contexts
 from .protocol.unpacking import unpack_bodies
 from .protocol.worker import Leased, LeasedBatch, Run, WorkerProtocol
-from .results import Failure, error_frame, error_text, pack_outcomes
-from .running import Gathered, Loop, Work, call_in_time, call_with_alarm
+from .results import Failure, error_frame, pack_outcomes
+from .running import Gathered, Loop, Work, call_in_time, call_with_alarm, current_of
+from .version import __version__
 
 logger = logging.getLogger(__name__)
 
@@ -70,10 +76,8 @@ OVERRUN_S = 0.2
 
 WARDEN_EVERY_S = 0.1
 REPORT_EVERY_S = 1.0
+PROGRESS_WAIT_S = 0.2
 GOODBYE_S = 2.0
-
-LOGGED_FAILURES = 10
-"""Tracebacks logged in one second; further failures are counted in one line."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ class WorkerSpec:
     slot_fd: int
     life_fd: int
     log_level: str
+    log_format: str
 
 
 class Worker:
@@ -119,13 +124,14 @@ class Worker:
             slots = max(slots, concurrency)
         self._meter = CreditMeter(slots)
         self._loop = (
-            Loop(concurrency, signals.wake)
+            Loop(concurrency, signals.wake, self._tell_progress, app.tracer)
             if any(h.is_async for h in app.handlers.values())
             else None
         )
         about = {
             "pid": os.getpid(),
             "host": stdlib_socket.gethostname(),
+            "version": __version__,
             "supervisor": supervisor,
             "queues": self._queues,
             "tasks": {h.name: h.queue for h in app.handlers.values()},
@@ -149,8 +155,9 @@ class Worker:
         self._tick_at = 0.0
         self._conversed_at = 0.0
         self._unsaid = 0
-        self._logged = 0
-        self._logged_since = 0.0
+        self._failures = FailureLog()
+        self._current: tuple[Work, int, Current] | None = None
+        """What runs, and its position in its batch, once somebody asked."""
         self._silence_said = False
         self._started = monotonic()
 
@@ -298,7 +305,10 @@ class Worker:
             "compiled": COMPILED,
         }
         if since is not None:
-            report["running"] = [self._running, round(now - since, 3)]
+            report["running"] = [self._running, round(now - since, 3), *self._progress()]
+        elif self._loop is not None and (oldest := self._loop.oldest()) is not None:
+            began, current = oldest
+            report["running"] = [current.task, round(now - began, 3), current.done, current.total]
         if self._protocol.link.is_ready:
             met = {name: meter for name, meter in self._meters.items() if meter}
             numbers_max = max(56, NUMBERS_MAX // (2 * max(1, len(met))))
@@ -307,6 +317,24 @@ class Worker:
             for name in report["tasks"]:  # Those that had no room come first the next time.
                 self._meters[name] = self._meters.pop(name)
         self._protocol.report(report)
+
+    def _progress(self) -> tuple[int, int]:
+        """How far the task that runs has come, if it said so."""
+        if self._current is not None and self._calls is not None:
+            work, position, current = self._current
+            if work is self._calls[1] and position == self._calls[0].position - 1:
+                return current.done, current.total
+        return 0, 0
+
+    def _tell_progress(self, work: Work, position: int, done: int, total: int) -> None:
+        """Called from inside a handler. What finds no time is not told: more will come."""
+        if not work.batch.reply or not self._lock.acquire(timeout=PROGRESS_WAIT_S):
+            return
+        try:
+            self._protocol.progress(work.lease, work.offset + position, done, total)
+            self._dealer.send(self._protocol.to_send())
+        finally:
+            self._lock.release()
 
     def _meter_of(self, handler: Handler) -> TaskMeter:
         meter = self._meters.get(handler.name)
@@ -362,7 +390,7 @@ class Worker:
         return handler
 
     def _fail_all(self, work: Work, error: BaseException) -> None:
-        self._log_failure(work.batch, error, work.batch.tasks)
+        self._failures.add(work.batch, error, work.batch.tasks)
         with self._lock:
             self._failed += work.batch.tasks
             self._settle(work, [(0, work.batch.tasks, FAILED, error_frame(error))])
@@ -372,12 +400,13 @@ class Worker:
         settled = 0
         with self._lock:
             self._calls = (calls, work)
+        set_in_main(lambda: self._current_in_main(handler, work, calls))
         try:
             while True:
                 began = monotonic()
                 self._busy_since, self._running = began, handler.name
                 stop = settled + self._slice(calls.total)
-                if handler.is_timed:
+                if handler.is_timed or self._app.tracer is not None:
                     self._run_timed(handler, work, calls, stop - settled)
                 else:
                     self._run_plain(work.batch, calls, settled, stop)
@@ -390,8 +419,17 @@ class Worker:
                         return
                     self._converse()
         finally:
+            set_in_main(None)
             with self._lock:
-                self._calls = None
+                self._calls = self._current = None
+
+    def _current_in_main(self, handler: Handler, work: Work, calls: Calls) -> Current:
+        """What runs in the main thread, made when somebody asks for it."""
+        position = calls.position - 1
+        if self._current is None or self._current[:2] != (work, position):
+            current = current_of(handler, work, position, calls.traceparent, self._tell_progress)
+            self._current = (work, position, current)
+        return self._current[2]
 
     def _slice(self, total: int) -> int:
         """Tasks to run before settling: about `SETTLE_EVERY_S` of them."""
@@ -406,7 +444,7 @@ class Worker:
             except BaseException as error:
                 calls.fail(error)
                 position = calls.position
-                self._log_failure(batch, error, 1)
+                self._failures.add(batch, error, 1)
 
     def _run_timed(self, handler: Handler, work: Work, calls: Calls, count: int) -> None:
         soft_s, slot = handler.soft_timeout, self._slot
@@ -418,14 +456,25 @@ class Worker:
                 position = work.offset + calls.position - 1
                 slot.begin(work.lease, position, monotonic() + handler.timeout)
             try:
-                value = call_with_alarm(task, soft_s) if soft_s else task()
+                with self._span(handler, work, calls):
+                    value = call_with_alarm(task, soft_s) if soft_s else task()
             except BaseException as error:
                 calls.fail(error)
-                self._log_failure(work.batch, error, 1)
+                self._failures.add(work.batch, error, 1)
             else:
                 calls.keep(value)
             finally:
                 slot.clear()
+
+    def _span(
+        self, handler: Handler, work: Work, calls: Calls
+    ) -> contextlib.AbstractContextManager[object]:
+        """What traces the task that runs, if anybody does."""
+        tracer = self._app.tracer
+        if tracer is None:
+            return contextlib.nullcontext()
+        current = self._current_in_main(handler, work, calls)
+        return tracer.run(current, monotonic() - work.sent_at)
 
     def _after(
         self, handler: Handler, work: Work, calls: Calls, first: int, stop: int, elapsed_s: float
@@ -472,26 +521,29 @@ class Worker:
         if not parts:
             return
         bodies = [body for _, _, some in parts for body in some]
+        contexts = take_contexts(bodies)
         work, first, _ = parts[0]
+        current = Current(handler.name, handler.queue, attempt=work.batch.attempt)
+        set_in_main(lambda: current)
         failures: dict[int, BaseException] = {}
         if handler.timeout is not None:
             self._slot.begin(work.lease, work.offset + first, began + handler.timeout)
+        tracer = self._app.tracer
+        span: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+        if tracer is not None:
+            span = tracer.run(current, began - work.sent_at, contexts.values())
         try:
-            if handler.is_async:
-                assert self._loop is not None
-                self._loop.call(call_in_time(handler, bodies))
-            elif handler.soft_timeout:
-                call_with_alarm(lambda: handler.function(bodies), handler.soft_timeout)
-            else:
-                handler.function(bodies)
+            with span:
+                self._call_with_bodies(handler, bodies, current)
         except PartialFailure as error:
             failures = {p: e for p, e in error.failures.items() if 0 <= p < len(bodies)}
         except BaseException as error:
             failures = dict.fromkeys(range(len(bodies)), error)
         finally:
             self._slot.clear()
+            set_in_main(None)
         if failures:
-            self._log_failure(work.batch, next(iter(failures.values())), len(failures))
+            self._failures.add(work.batch, next(iter(failures.values())), len(failures))
         with self._lock:
             self._busy_since = None
             now = monotonic()
@@ -509,13 +561,22 @@ class Worker:
                 self._settle(work, pack_outcomes(first, len(some), None, theirs))
                 start += len(some)
 
+    def _call_with_bodies(self, handler: Handler, bodies: list[Any], current: Current) -> None:
+        if handler.is_async:
+            assert self._loop is not None
+            self._loop.call(call_in_time(handler, bodies, current))
+        elif handler.soft_timeout:
+            call_with_alarm(lambda: handler.function(bodies), handler.soft_timeout)
+        else:
+            handler.function(bodies)
+
     # --- async handlers ---
 
     def _settle_async(self) -> None:
         """Settle what the event loop has done. With the lock."""
         loop = self._loop
         while loop is not None and loop.done:
-            handler, work, position, took_s, value, error = loop.done.popleft()
+            handler, work, position, current, took_s, value, error = loop.done.popleft()
             loop.running -= 1
             self._meter_of(handler).record(took_s, monotonic() - work.sent_at, 1)
             self._count(handler, error is None, error is not None)
@@ -523,7 +584,7 @@ class Worker:
             failures: list[Failure] = []
             if error is not None:
                 failures.append((position, error))
-                self._log_failure(work.batch, error, 1)
+                self._failures.add(work.batch, error, 1, current)
             self._settle(work, pack_outcomes(position, 1, values, failures))
 
     def _count(self, handler: Handler, done: int, failed: int) -> None:
@@ -580,7 +641,7 @@ class Worker:
         self._dealer.close()
         return 0
 
-    # --- waiting and logging ---
+    # --- waiting ---
 
     def _next_deadline(self) -> float:
         now = monotonic()
@@ -589,28 +650,6 @@ class Worker:
             logger.warning("no broker answers at %s; waiting for it", self._url)
             self._silence_said = True
         return min(deadlines)
-
-    def _log_failure(self, batch: LeasedBatch, error: BaseException, tasks: int) -> None:
-        if batch.reply:
-            return  # The submitter gets it.
-        now = monotonic()
-        if now - self._logged_since >= 1.0:
-            if self._logged > LOGGED_FAILURES:
-                logger.error("%d more tasks failed", self._logged - LOGGED_FAILURES)
-            self._logged, self._logged_since = 0, now
-        self._logged += 1
-        if self._logged <= LOGGED_FAILURES:
-            ours = isinstance(error, ProtocolError | UnknownTask)
-            logger.error(
-                "%d of task %r in queue %r failed (attempt %d): %s: %s",
-                tasks,
-                batch.task or "-",
-                batch.queue,
-                batch.attempt,
-                type(error).__name__,
-                error_text(error),
-                exc_info=None if ours else error,
-            )
 
 
 def _sole_handlers(app: App) -> dict[str, Handler]:
@@ -637,11 +676,7 @@ def main() -> int:
     fields = json.loads(sys.argv[1])
     spec = WorkerSpec(**{**fields, "queues": tuple(fields["queues"])})
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle.
-    logging.basicConfig(
-        level=spec.log_level,
-        stream=sys.stderr,
-        format=f"%(asctime)s %(levelname)s worker[{os.getpid()}] %(message)s",
-    )
+    set_up_logs(form=spec.log_format, level=spec.log_level, name=f"worker[{os.getpid()}] ")
     threading.Thread(
         target=_end_with_supervisor, args=(spec.life_fd,), name="zqueue-life", daemon=True
     ).start()

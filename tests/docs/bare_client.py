@@ -18,8 +18,8 @@ import zmq
 VERSION = 1
 HELLO, WELCOME, REFUSE, HEARTBEAT, GOODBYE = 1, 2, 3, 4, 5
 PUBLISH, CONFIRM, RESULT, AWAIT = 10, 11, 12, 13
-CREDIT, DELIVER, SETTLE, DEPARTED = 20, 21, 22, 23
-ASK, TELL, REPORT = 30, 31, 32
+CREDIT, DELIVER, SETTLE, DEPARTED, PROGRESS = 20, 21, 22, 23, 24
+ASK, TELL, REPORT, CONTROL = 30, 31, 32, 33
 
 REPLY = 1
 DONE, RESULTS, FAILED, RETURNED, OPEN = 0, 1, 2, 3, 4
@@ -30,6 +30,12 @@ PATIENCE_S = 20.0
 
 pack: Callable[[Any], bytes] = msgpack.packb
 unpack: Callable[[bytes], Any] = msgpack.unpackb
+
+def traced(traceparent: str, body: Any) -> bytes:
+    """A packed body with a trace context: section 10."""
+    context = bytes.fromhex(traceparent.replace("-", ""))
+    return pack(msgpack.ExtType(116, context + pack(body)))
+
 
 Message = tuple[int, list[Any], list[bytes]]
 """Kind, fields, further frames."""
@@ -297,6 +303,14 @@ class Observer(Peer):
         told: dict[str, Any] = unpack(frames[0])
         return told
 
+    def control(self, action: str, queue: str) -> tuple[bool, bool]:
+        """Do something to a queue. Whether it is paused, and whether it drains."""
+        self.say(CONTROL, action, queue)
+        _, fields, frames = self.hear(TELL)
+        told = unpack(frames[0])
+        assert (fields, len(frames), told["queue"]) == ([], 1, queue)
+        return told["paused"], told["draining"]
+
     def until(self, true: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         """Ask until the answer is as wanted."""
         deadline = monotonic() + PATIENCE_S
@@ -428,7 +442,12 @@ class Delivery:
             (task, bool(flags & REPLY), attempt, unpack(frame))
             for (task, flags, _, attempt, *_), frame in zip(batches, frames, strict=True)
         ]
-        self.ages_us = [batch[4] if len(batch) > 4 else 0 for batch in batches]
+        self.ages_us = [batch[4] for batch in batches]
+        self.ids = [
+            f"{origin:012x}-{sequence}-{first + position}"
+            for _, _, count, _, _, origin, sequence, first, *_ in batches
+            for position in range(count)
+        ]
         assert [len(bodies) for *_, bodies in self.batches] == [batch[2] for batch in batches]
 
     @property
@@ -463,6 +482,10 @@ class Worker(Peer):
         """Wait for the next delivery."""
         _, fields, frames = self.hear(DELIVER)
         return Delivery(fields, frames)
+
+    def progress(self, lease: int, position: int, done: int, total: int) -> None:
+        """Say how far a task has come."""
+        self.say(PROGRESS, lease, position, done, total)
 
     def settle(
         self, lease: int, *runs: list[int], carry: tuple[Any, ...] = (), credit: int

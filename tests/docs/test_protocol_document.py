@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import importlib
 import json
 import random
 import re
@@ -11,22 +11,19 @@ from typing import Any, get_type_hints
 import msgpack
 import pytest
 
-import zqueue
-import zqueue.broker
 import zqueue.core.batch
-import zqueue.core.confirm
-import zqueue.net.sockets
-import zqueue.producer
-import zqueue.worker
 from zqueue.core.counters import Counters
 from zqueue.core.histogram import Histogram
 from zqueue.core.meter import TaskMeter
 from zqueue.core.pauses import PauseStats
 from zqueue.errors import ProtocolError
-from zqueue.protocol import dispatch, messages
+from zqueue.handlers import Handler
+from zqueue.protocol import dispatch, messages, traced
 from zqueue.protocol.broker import BrokerProtocol, Limits
 from zqueue.protocol.figures import ADDED_UP, OTHER, Figures
 from zqueue.protocol.link import TRANSITIONS
+from zqueue.protocol.worker import LeasedBatch
+from zqueue.running import Work, current_of
 
 from . import bare_client
 from .bare_client import (
@@ -35,6 +32,8 @@ from .bare_client import (
     pack,
 )
 from .page import PAGE, answers, rows, section, words
+
+ACTIONS = {messages.PAUSE, messages.DRAIN, messages.RESUME}
 
 TYPES = {
     "int": int,
@@ -98,7 +97,7 @@ def is_heard_from(role: str, cls: type[Any]) -> bool:
 
 
 def test_roles_may_say_what_the_code_lets_them_say() -> None:
-    everybody = {"Hello", "Heartbeat", "Goodbye", "Ask"}
+    everybody = {"Hello", "Heartbeat", "Goodbye", "Ask", "Control"}
     for role, says, _ in roles_table():
         said = {c.__name__ for c in messages.KINDS.values() if is_heard_from(words(role)[0], c)}
         assert said == set(words(says)) | everybody, role
@@ -110,18 +109,54 @@ def roles_table() -> list[list[str]]:
 
 def test_every_message_of_a_client_or_broker_is_heard_by_the_other() -> None:
     named = {word for row in roles_table() for cell in row[1:] for word in words(cell)}
-    named |= {"Hello", "Heartbeat", "Goodbye", "Ask", "Welcome", "Tell", "Refuse"}
+    named |= {"Hello", "Heartbeat", "Goodbye", "Ask", "Control", "Welcome", "Tell", "Refuse"}
     assert named == {cls.__name__ for cls in messages.KINDS.values()}
 
 
 def test_codes_of_refuse() -> None:
-    reasons = {messages.STOPPED, messages.CRASHED, messages.TIMEOUT}
-    code = {v for k, v in vars(messages).items() if k.isupper() and type(v) is str} - reasons
+    others = {messages.STOPPED, messages.CRASHED, messages.TIMEOUT, *ACTIONS}
+    code = {v for k, v in vars(messages).items() if k.isupper() and type(v) is str} - others
     table = rows(section("Codes of Refuse"), "code", "about", "then", "meaning, and what to do")
     page = {words(row[0])[0]: row[1:3] for row in table}
     assert set(page) == code
     again = {code for code, (about, then) in page.items() if "batch" in about and then != "final"}
     assert again == messages.TRY_AGAIN
+
+
+def test_actions_of_control() -> None:
+    line = re.search(r"^- `action` \(text\): (.*)$", PAGE, re.M)
+    assert line
+    assert set(words(line[1])) == ACTIONS
+    told = re.search(r"^`Tell` after `Control`: (.*) \(as it is now\)\.$", section("Maps"), re.M)
+    assert told
+    machine = BrokerProtocol(b"12345678", Limits())
+    machine.intake.queue("q")
+    for action in ACTIONS:
+        machine.receive(b"x", [messages.encode(messages.Control(action, "q"))], 0.0)
+        ((_, (_, frame)),) = drain(machine)
+        assert list(messages.unpack_map(frame)) == words(told[1])
+
+
+def test_a_traced_body() -> None:
+    said = re.search(r"a msgpack extension of type (\d+): (\d+) bytes", PAGE)
+    assert said
+    assert [int(number) for number in said.groups()] == [traced.TRACED, traced.CONTEXT_BYTES]
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    body = ["any", {"body": 1}]
+    theirs = bare_client.traced(traceparent, body)
+    assert theirs == pack(traced.traced(body, traceparent))
+    assert traced.untraced(msgpack.unpackb(theirs)) == (body, traceparent)
+
+
+def test_the_name_of_a_task() -> None:
+    form = re.search(r"Our worker\ncalls it `(.*)` of the three", PAGE)
+    assert form
+    batch = LeasedBatch("q", "t", True, 9, 1, 0, b"", 0xA0A1A2A3A4A5, 7, 3)
+    work = Work(1, 0, 0, batch, [9])
+    handler = Handler("t", "q", print)
+    current = current_of(handler, work, 2, "", lambda *_: None)
+    assert current.id == form[1] % (0xA0A1A2A3A4A5, 7, 5) == "a0a1a2a3a4a5-7-5"
+    assert "`a0a1a2a3a4a5-1-1`" in section("A worked example")
 
 
 def test_reasons_of_departed() -> None:
@@ -161,7 +196,8 @@ def test_limits_have_the_values_of_the_code() -> None:
         if path.startswith("protocol.broker.Limits."):
             found = getattr(Limits(), path.rpartition(".")[2])
         else:
-            found = functools.reduce(getattr, path.split("."), zqueue)
+            module, _, name = path.rpartition(".")
+            found = getattr(importlib.import_module(f"zqueue.{module}"), name)
         assert found == float(value), path
 
 
@@ -171,6 +207,11 @@ def test_keys_of_the_answers_to_ask() -> None:
     tables = answers()
     assert set(tables["info"]) > set(machine.info()), "the process tells the rest, see the stories"
     assert set(words(tables["info"]["queues"])) == set(machine.info()["queues"]["q"])
+    about = pack({"queues": ["q"]})
+    for role, peer in (("worker", b"w"), ("supervisor", b"s")):
+        machine.receive(peer, [messages.encode(messages.Hello(role, peer)), about], 0.0)
+        (told,) = machine.info()[f"{role}s"]
+        assert words(tables["info"][f"{role}s"]) == list(told)
     assert words(tables["info"]["counters"]) == list(Counters().as_dict())
     assert words(tables["info"]["dead"]) == list(machine.info()["dead"])
     assert set(words(tables["info"]["batches_made"])) == set(zqueue.core.batch.reuse())
@@ -267,7 +308,8 @@ def test_the_bytes_of_the_example_are_the_messages_they_say() -> None:
         assert messages.encode(message) == frames[0]
         names.add(name)
     assert names >= {
-        "Hello", "Welcome", "Publish", "Confirm", "Deliver", "Settle", "Result", "Report",
+        "Hello", "Welcome", "Publish", "Confirm", "Deliver", "Progress", "Settle", "Result", "Report",
+        "Control", "Tell",
     }  # fmt: skip
 
 
@@ -305,7 +347,7 @@ def test_a_header_may_be_longer_and_must_not_be_shorter() -> None:
                 messages.decode(pack([1, kind, *values[: required - 1]]))
         with pytest.raises(ProtocolError):
             messages.decode(pack([1, kind, *values, {"a": "map"}]))
-    for batch in (["t", 1, 2, 3], ["t", 1, 2, 3, 4, 5]):
+    for batch in (["t", 1, 2, 3], ["t", 1, 2, 3, 4], ["t", *range(8)]):
         messages.decode(pack([1, DELIVER, 1, "q", [batch]]))
     for batch in (["t", 1, 2], ["t", 1, 2, 3, "x"]):
         with pytest.raises(ProtocolError):

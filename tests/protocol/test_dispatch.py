@@ -27,6 +27,8 @@ from zqueue.protocol.messages import (
 )
 
 NO = pack([["ValueError", "no", ""]])
+P = ord("p")
+"""What workers are told of where the tasks of producer ``p`` come from."""
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ class TestHandingOut:
         assert deliveries(pair.hear()) == [
             (
                 b"w",
-                Deliver(500, "q", [["t", 0, 2, 1, 0], ["t", 1, 1, 1, 0]]),
+                Deliver(500, "q", [["t", 0, 2, 1, 0, P, 1, 0], ["t", 1, 1, 1, 0, P, 2, 0]]),
                 [pack(["a", "b"]), pack(["c"])],
             )
         ]
@@ -55,13 +57,14 @@ class TestHandingOut:
     def test_no_more_than_credit(self, pair: Any, deliveries: Any) -> None:
         pair.publish(b"p", 1, list(range(25)))
         ((_, message, frames),) = deliveries(pair.hear())
-        assert message.batches == [["t", 0, 10, 1, 0]]
+        assert message.batches == [["t", 0, 10, 1, 0, P, 1, 0]]
         assert frames == [pack(list(range(10)))]
         pair.settle(b"w", message.lease, [[0, 0, 4, DONE]], credit=10)
         assert deliveries(pair.hear()) == [], "cutting costs: not for less than half its credit"
         pair.settle(b"w", message.lease, [[0, 4, 1, DONE]], credit=10)
         ((_, message, frames),) = deliveries(pair.hear())
         assert frames == [pack([10, 11, 12, 13, 14])]
+        assert message.batches == [["t", 0, 5, 1, 0, P, 1, 10]]
         assert (pair.ready(), pair.leased()) == (10, 10)
 
     def test_no_credit_no_tasks(self, talk: Any, deliveries: Any) -> None:
@@ -245,7 +248,8 @@ class TestSettling:
         pair.settle(b"w", lease, [[0, 0, 1, DONE], [0, 2, 2, RETURNED]], credit=1)
         pair.settle(b"w", lease, [[0, 1, 1, DONE]], credit=10)
         (_, message, frames), *_ = deliveries(pair.hear())
-        assert message.batches[0] == ["t", 0, 2, 1, 0], "it did not start, so it is no new attempt"
+        again = message.batches[0]
+        assert again == ["t", 0, 2, 1, 0, P, 1, 2], "it did not start, so it is no new attempt"
         assert frames[0] == pack([2, 3])
         assert pair.broker.totals().returned == 2
 
@@ -332,7 +336,11 @@ class TestTakingBack:
         t.worker(b"w2", credit=100)
         ((_, message, frames),) = deliveries(t.hear())
         assert frames == [pack([10]), pack([20, 21]), pack([30, 31])]
-        assert message.batches == [["t", 0, 1, 2, 0], ["t", 0, 2, 2, 0], ["t", 0, 2, 1, 0]]
+        assert message.batches == [
+            ["t", 0, 1, 2, 0, P, 1, 0],
+            ["t", 0, 2, 2, 0, P, 2, 0],
+            ["t", 0, 2, 1, 0, P, 3, 0],
+        ]
         assert t.broker.totals().redelivered == 3
 
     def test_suspects_go_out_alone_and_one_at_a_time(self, talk: Any, deliveries: Any) -> None:
@@ -477,7 +485,7 @@ class TestTakingBack:
         t.say(b"s", Departed(b"w", "stopped", 0, 0, ""))
         t.worker(b"w2", credit=10)
         ((_, message, _),) = deliveries(t.hear())
-        assert message.batches == [["t", 0, 2, 2, 0]]
+        assert message.batches == [["t", 0, 2, 2, 0, P, 1, 0]]
 
 
 class TestTimeout:

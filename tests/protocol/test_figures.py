@@ -9,7 +9,7 @@ import pytest
 from zqueue.core.histogram import Histogram
 from zqueue.core.meter import TaskMeter
 from zqueue.errors import ProtocolError
-from zqueue.protocol.figures import OTHER, TASKS_MAX, Figures
+from zqueue.protocol.figures import OTHER, TASKS_MAX, Figures, PausesByRole
 
 
 def of(done: int, run_s: float = 0.001) -> list[object]:
@@ -69,3 +69,29 @@ def test_nothing_is_fine() -> None:
     figures = Figures()
     figures.add({})
     assert figures.tasks == {}
+
+
+# --- pauses of collectors ---
+
+
+@pytest.mark.parametrize(
+    ("report", "pauses"),
+    [
+        ({"gc": {"count": 1, "total": 2, "max": 1.5}}, {"count": 1, "total": 2.0, "max": 1.5}),
+        ({}, None),
+        ({"gc": None}, None),
+        ({"gc": [1, 2, 3]}, None),
+        ({"gc": {"count": 1, "total": 2}}, {"count": 1, "total": 2.0, "max": 0.0}),
+        ({"gc": {"count": "1", "total": -2, "max": 1 << 63}}, {"count": 0, "total": 0, "max": 0}),
+        (
+            {"gc": {"count": float("nan"), "total": float("inf")}},
+            {"count": 0, "total": 0, "max": 0},
+        ),
+    ],
+)
+def test_pauses_as_reported(report: dict[str, Any], pauses: Any) -> None:
+    by_role = PausesByRole()
+    told = by_role.add_up([("worker", report)])
+    assert told == ({} if pauses is None else {"worker": pauses})
+    by_role.left(b"w", "worker", report)
+    assert by_role.add_up([]) == told, "it outlives who told it"

@@ -12,6 +12,9 @@ from zqueue.protocol.codec import FRAME_BYTES_MAX, pack
 from zqueue.protocol.intake import CONFIRM_SEQUENCES_MAX, Ingest
 from zqueue.protocol.messages import DONE, Confirm, Heartbeat, Publish, Refuse, encode
 
+PLAIN = int.from_bytes(b"broker", "big")
+"""What workers are told of where tasks from the plain lane come from: the broker's own id."""
+
 
 def settle_all(t: Any, heard: Any, peer: bytes = b"w") -> None:
     """The worker did all that it was delivered in these messages."""
@@ -295,5 +298,5 @@ class TestPlainLane:
         t.broker.ingest([b"q", pack([1, 2])], t.now)
         t.worker(credit=5)
         ((_, message, frames),) = deliveries(t.hear())
-        assert message.batches == [["", 0, 2, 1, 0]]
+        assert message.batches == [["", 0, 2, 1, 0, PLAIN, 1, 0]]
         assert frames == [pack([1, 2])]

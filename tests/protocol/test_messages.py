@@ -22,12 +22,14 @@ from zqueue.protocol.messages import (
     Ask,
     Await,
     Confirm,
+    Control,
     Credit,
     Deliver,
     Departed,
     Goodbye,
     Heartbeat,
     Hello,
+    Progress,
     Publish,
     Refuse,
     Report,
@@ -56,7 +58,8 @@ EXAMPLES: dict[type[Any], list[Any]] = {
     Await: [Await([]), Await([1, 70_000, BIG])],
     Credit: [Credit(0), Credit(16_384)],
     Deliver: [
-        Deliver(1 << 56, "mail", [["send", 1, 512, 1, 250], ["", 0, 1, 2]]),
+        Deliver(1 << 56, "mail", [["send", 1, 512, 1, 250, 1 << 47, 9, 512], ["", 0, 1, 2]]),
+        Deliver(7, "mail", [["send", 1, 512, 1, 250]]),
         Deliver(1, "q", []),
     ],
     Settle: [Settle(5, 100, [[0, 0, 512, 0], [1, 3, 1, 2]]), Settle(5, 0, [])],
@@ -64,6 +67,8 @@ EXAMPLES: dict[type[Any], list[Any]] = {
     Ask: [Ask("info"), Ask("")],
     Tell: [Tell()],
     Report: [Report()],
+    Progress: [Progress(1 << 56, 3, 50, 100), Progress(1, 0, 0, 0)],
+    Control: [Control("pause", "mail"), Control("", "")],
 }
 
 ALL = [message for messages in EXAMPLES.values() for message in messages]
@@ -126,7 +131,7 @@ def test_kinds_on_the_wire_never_change() -> None:
         1: "Hello", 2: "Welcome", 3: "Refuse", 4: "Heartbeat", 5: "Goodbye",
         10: "Publish", 11: "Confirm", 12: "Result", 13: "Await",
         20: "Credit", 21: "Deliver", 22: "Settle", 23: "Departed",
-        30: "Ask", 31: "Tell", 32: "Report",
+        24: "Progress", 30: "Ask", 31: "Tell", 32: "Report", 33: "Control",
     }  # fmt: skip
 
 
@@ -187,7 +192,7 @@ def test_a_field_of_the_wrong_type_is_refused(cls: type[Any], field: int, value:
     assert cls.__name__ in str(error)
 
 
-@pytest.mark.parametrize("kind", [0, 6, 9, 14, 24, 33, 255, BIG])
+@pytest.mark.parametrize("kind", [0, 6, 9, 14, 25, 34, 255, BIG])
 def test_an_unknown_kind_is_refused(kind: int) -> None:
     error = refused(msgpack.packb([VERSION, kind]))
     assert error.code == "malformed"

@@ -9,7 +9,14 @@ import pytest
 from zqueue.core.histogram import Histogram
 from zqueue.core.ready import Budget, ReadyQueue
 from zqueue.protocol.messages import DONE, RESULTS, Result
-from zqueue.protocol.peers import HELD_BYTES_MAX, Producer, Queue, Supervisor, Worker
+from zqueue.protocol.peers import (
+    HELD_BYTES_MAX,
+    Producer,
+    Queue,
+    Supervisor,
+    Worker,
+    origin_number,
+)
 
 
 def test_results_are_held_up_to_a_bound() -> None:
@@ -36,25 +43,11 @@ def test_a_supervisor_is_an_id_or_nobody(supervisor: Any, known: bytes) -> None:
     assert Worker(b"w", b"peer", {"supervisor": supervisor}, []).supervisor == known
 
 
-@pytest.mark.parametrize(
-    ("report", "pauses"),
-    [
-        ({"gc": {"count": 1, "total": 2, "max": 1.5}}, {"count": 1, "total": 2.0, "max": 1.5}),
-        ({}, None),
-        ({"gc": None}, None),
-        ({"gc": [1, 2, 3]}, None),
-        ({"gc": {"count": 1, "total": 2}}, {"count": 1, "total": 2.0, "max": 0.0}),
-        ({"gc": {"count": "1", "total": -2, "max": 1 << 63}}, {"count": 0, "total": 0, "max": 0}),
-        (
-            {"gc": {"count": float("nan"), "total": float("inf")}},
-            {"count": 0, "total": 0, "max": 0},
-        ),
-    ],
-)
-def test_pauses_as_reported(report: dict[str, Any], pauses: Any) -> None:
-    worker = Worker(b"w", b"peer", {}, [])
-    worker.report = report
-    assert worker.gc_pauses() == pauses
+def test_of_an_id_only_a_number_is_told() -> None:
+    """Six bytes of sixteen: too little to take the producer's place."""
+    assert origin_number(bytes(range(1, 17))) == 0x010203040506
+    assert origin_number(b"p") == ord("p")
+    assert Producer(b"\xff" * 16).number == (1 << 48) - 1
 
 
 def test_reprs_print_the_state() -> None:
@@ -64,4 +57,4 @@ def test_reprs_print_the_state() -> None:
     worker = Worker(b"w", b"peer", {}, [queue])
     assert repr(worker) == "<Worker 77: 0 in flight, credit 0>"
     assert repr(Producer(b"p")) == "<Producer 70 <Taken up to #0, 0 missing>>"
-    assert repr(Supervisor(b"s", b"peer")) == "<Supervisor 73>"
+    assert repr(Supervisor(b"s", b"peer", {})) == "<Supervisor 73>"

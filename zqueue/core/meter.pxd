@@ -7,5 +7,5 @@ from .histogram cimport Histogram
 
 @cython.final
 cdef class TaskMeter:
-    cdef public long long done, failed
+    cdef public long long done, failed, quick
     cdef public Histogram run, total

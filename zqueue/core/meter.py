@@ -16,11 +16,13 @@ NUMBERS_MAX = 12_000
 class TaskMeter:
     """What became of the tasks of one name."""
 
-    __slots__ = ("done", "failed", "run", "total")
+    __slots__ = ("done", "failed", "quick", "run", "total")
 
     def __init__(self) -> None:
         self.done = 0
         self.failed = 0
+        self.quick = 0
+        """Tasks in a row that took no time worth telling: then not each need be timed."""
         self.run = Histogram()
         """From the beginning of a task to its end."""
         self.total = Histogram()

@@ -16,7 +16,7 @@ cdef class BrokerProtocol:
     cdef public Dispatch dispatch
     cdef readonly list _out
     cdef readonly dict _peers, _producers, _former, _workers, _tasks, _says
-    cdef readonly object _liveness, _away, _departed_gc
+    cdef readonly object _liveness, _away, _pauses
     cdef bint _ending
 
     cpdef receive(self, peer, list frames, double now)

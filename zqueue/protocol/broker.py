@@ -22,28 +22,34 @@ from typing import Any
 from ..core.counters import Counters
 from ..core.dead import DeadLetters
 from ..core.liveness import Liveness
-from ..core.pauses import Pauses, PauseStats, add_up
+from ..core.pauses import Pauses, add_up
 from ..errors import ProtocolError
 from .codec import pack
 from .dispatch import Dispatch
-from .figures import ADDED_UP, Figures
+from .figures import ADDED_UP, Figures, PausesByRole
 from .intake import Ingest, Intake
 from .messages import (
     CRASHED,
+    DRAIN,
     MALFORMED,
     OPEN,
+    PAUSE,
     REASONS,
+    RESUME,
     TOO_MANY_PEERS,
     UNKNOWN_PEER,
+    UNKNOWN_QUEUE,
     WRONG_ROLE,
     Ask,
     Await,
+    Control,
     Credit,
     Departed,
     Goodbye,
     Heartbeat,
     Hello,
     Message,
+    Progress,
     Publish,
     Refuse,
     Report,
@@ -55,7 +61,7 @@ from .messages import (
     encode,
     unpack_map,
 )
-from .peers import Producer, Queue, Supervisor, Worker
+from .peers import Producer, Queue, Supervisor, Worker, origin_number
 
 PRODUCER_AWAY_S = 600.0
 """How long a producer that left without a word is remembered, seconds: for that long, batches
@@ -145,6 +151,7 @@ class BrokerProtocol:
             self._send,
             first_lease=first_lease,
             crashes_max=limits.crashes_max,
+            origin=origin_number(id),
         )
         for name in egress:
             self.intake.queue(name)
@@ -157,7 +164,7 @@ class BrokerProtocol:
         self._workers: dict[bytes, Worker] = {}
         self._tasks: dict[str, str] = {}
         self._ending = False
-        self._departed_gc: PauseStats = {"count": 0, "total": 0.0, "max": 0.0}
+        self._pauses = PausesByRole()
         self._says: dict[
             type[Any],
             tuple[tuple[type[Any], ...], Callable[[Any, Any, list[bytes], float], None]],
@@ -167,10 +174,12 @@ class BrokerProtocol:
             Await: ((Producer,), self._on_await),
             Credit: ((Worker,), self._on_credit),
             Settle: ((Worker,), self._on_settle),
-            Report: ((Worker, Producer), self._on_report),
+            Progress: ((Worker,), self._on_progress),
+            Report: ((Worker, Producer, Supervisor), self._on_report),
             Departed: ((Supervisor,), self._on_departed),
         }
-        """Who may say what, beside `Hello`, `Heartbeat`, `Goodbye` and `Ask`, which all may."""
+        """Who may say what, beside `Hello`, `Heartbeat`, `Goodbye`, `Ask` and `Control`, which all
+        may."""
 
     def __repr__(self) -> str:
         return (
@@ -264,6 +273,8 @@ class BrokerProtocol:
             self._on_hello(peer, message, frames, now)
         elif isinstance(message, Ask):
             self._send(peer, Tell(), [self._tell(message.what)])
+        elif isinstance(message, Control):
+            self._control(peer, message)
         elif known is None:
             if isinstance(message, Settle):  # It was taken for lost, and its tasks given away.
                 self.dispatch.count_stale(message)
@@ -285,6 +296,7 @@ class BrokerProtocol:
             return  # Whoever greets is better served by the next broker.
         about = unpack_map(frames[0]) if frames else {}
         self._lose_former_self(message, peer, now)
+        self._pauses.is_back(message.id)
         if len(self._peers) >= self.limits.peers_max:
             self._send(peer, Refuse(TOO_MANY_PEERS, 0, "the broker has no room for you"), [])
             return
@@ -294,7 +306,7 @@ class BrokerProtocol:
         elif message.role == "worker":
             self._peers[peer] = self._welcome_worker(message.id, peer, about, now)
         elif message.role == "supervisor":
-            self._peers[peer] = Supervisor(message.id, peer)
+            self._peers[peer] = Supervisor(message.id, peer, about)
         elif message.role == "observer":
             self._peers[peer] = Observer(peer)
         else:
@@ -349,6 +361,8 @@ class BrokerProtocol:
         """A peer is gone."""
         known = self._peers.pop(peer, None)
         self._liveness.forget(peer)
+        if known is not None and not isinstance(known, Observer):
+            self._pauses.left(known.id, _role_of(known), known.report)
         if isinstance(known, Producer):
             known.peer = None
             self._former[peer] = known
@@ -372,9 +386,6 @@ class BrokerProtocol:
         del self._workers[worker.id]
         for queue in worker.queues:
             queue.workers -= 1
-        gc = worker.gc_pauses()
-        if gc is not None:
-            self._departed_gc = add_up([self._departed_gc, gc])
 
     # --- what they say ---
 
@@ -409,8 +420,17 @@ class BrokerProtocol:
             self._lose(worker.peer, now, Loss.MISBEHAVED)
             raise
 
+    def _on_progress(
+        self, worker: Worker, message: Progress, frames: list[bytes], now: float
+    ) -> None:
+        self.dispatch.send_progress(worker, message)
+
     def _on_report(
-        self, peer: Worker | Producer, message: Report, frames: list[bytes], now: float
+        self,
+        peer: Worker | Producer | Supervisor,
+        message: Report,
+        frames: list[bytes],
+        now: float,
     ) -> None:
         if len(frames) != 1:
             raise ProtocolError(MALFORMED, "Report has one frame after its header")
@@ -419,8 +439,7 @@ class BrokerProtocol:
         if len(pack(state)) > REPORT_BYTES_MAX:
             raise ProtocolError(MALFORMED, f"the report is over {REPORT_BYTES_MAX} bytes")
         self.figures.add(report)
-        if isinstance(peer, Worker):
-            peer.report = state
+        peer.report = state
 
     def _on_departed(
         self, supervisor: Supervisor, message: Departed, frames: list[bytes], now: float
@@ -432,10 +451,29 @@ class BrokerProtocol:
             return
         self._peers.pop(worker.peer, None)
         self._liveness.forget(worker.peer)
+        self._pauses.left(worker.id, "worker", worker.report)
         self._lose_worker(worker)
         if message.reason == CRASHED:
             self.counters.workers_lost += 1
         self.dispatch.depart(worker, message)
+
+    def _control(self, peer: bytes, message: Control) -> None:
+        queue = self.intake.queues.get(message.queue)
+        if message.action not in (PAUSE, DRAIN, RESUME):
+            raise ProtocolError(MALFORMED, f"cannot {message.action[:40]!r} a queue")
+        if queue is None:
+            text = f"there is no queue {message.queue[:128]!r}"
+            self._send(peer, Refuse(UNKNOWN_QUEUE, 0, text), [])
+            return
+        if message.action == PAUSE:
+            queue.paused = True
+        elif message.action == DRAIN:
+            queue.draining = True
+        else:
+            queue.paused = queue.draining = False
+            self.intake.changed[queue] = None
+        state = {"queue": message.queue, "paused": queue.paused, "draining": queue.draining}
+        self._send(peer, Tell(), [pack(state)])
 
     # --- what is told ---
 
@@ -451,8 +489,9 @@ class BrokerProtocol:
 
     def info(self) -> dict[str, Any]:
         """The state of things, as plain data."""
-        gc = [self._departed_gc]
-        gc += [pauses for w in self._workers.values() if (pauses := w.gc_pauses())]
+        peers = [peer for peer in self._peers.values() if not isinstance(peer, Observer)]
+        supervisors = [peer for peer in peers if isinstance(peer, Supervisor)]
+        reports = [(_role_of(peer), peer.report) for peer in peers]
         return {
             "id": self.id.hex(),
             "draining": self.intake.draining,
@@ -464,6 +503,7 @@ class BrokerProtocol:
                 for name in sorted(self.intake.queues)[:LISTED_MAX]
             },
             "workers": [_worker_info(w) for w in list(self._workers.values())[:LISTED_MAX]],
+            "supervisors": [_supervisor_info(s) for s in supervisors[:LISTED_MAX]],
             "tasks": dict(list(self._tasks.items())[:LISTED_MAX]),
             "counters": self.totals().as_dict(),
             "dead": {
@@ -471,7 +511,11 @@ class BrokerProtocol:
                 "evicted": self.dead.evicted,
                 "total": self.dead.total,
             },
-            "gc_pause_ms": {"broker": self.pauses.stats(), "worker": add_up(gc)},
+            "gc_pause_ms": {
+                "broker": self.pauses.stats(),
+                "worker": add_up([]),
+                **self._pauses.add_up(reports),
+            },
             **self.about(),
         }
 
@@ -524,7 +568,22 @@ def _queue_info(queue: Queue) -> dict[str, Any]:
         "workers": queue.workers,
         "withheld": len(queue.withheld),
         "paused": queue.paused,
+        "draining": queue.draining,
         "plain": queue.egress,
+    }
+
+
+def _role_of(peer: Peer) -> str:
+    return type(peer).__name__.lower()
+
+
+def _supervisor_info(supervisor: Supervisor) -> dict[str, Any]:
+    about = supervisor.about
+    return {
+        "pid": about.get("pid"),
+        "host": about.get("host"),
+        "version": about.get("version"),
+        "report": supervisor.report,
     }
 
 
@@ -534,6 +593,7 @@ def _worker_info(worker: Worker) -> dict[str, Any]:
         "id": worker.id.hex()[:8],  # Not all of it: who knows it can take the worker's place.
         "pid": about.get("pid"),
         "host": about.get("host"),
+        "version": about.get("version"),
         "queues": [queue.ready.name for queue in worker.queues],
         "credit": worker.credit,
         "in_flight": worker.in_flight,

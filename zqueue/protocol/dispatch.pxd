@@ -17,7 +17,7 @@ cdef class Dispatch:
     cdef public LeaseTable leases
     cdef Intake _intake
     cdef Counters _counters
-    cdef object _dead, _send, _crashes_max
+    cdef object _dead, _send, _crashes_max, _origin
 
     @cython.locals(changed=dict, queue=Queue)
     cpdef hand_out(self)
@@ -26,7 +26,8 @@ cdef class Dispatch:
     cdef _hunger(self, Worker worker)
     @cython.locals(ready=ReadyQueue, hungry=dict, worker=Worker, freed=Worker, batches=list)
     cdef _feed(self, Queue queue)
-    @cython.locals(lease=Lease, batch=Batch, frame=Frame, headers=list, frames=list, sound=list)
+    @cython.locals(lease=Lease, batch=Batch, frame=Frame, headers=list, frames=list, sound=list,
+                   producer=Producer)
     cdef _deliver(self, Worker worker, Queue queue, list batches, bint alone)
     @cython.locals(lease=Lease, batch=Batch, queue=Queue, index=Py_ssize_t, first=Py_ssize_t,
                    count=Py_ssize_t, status=long)

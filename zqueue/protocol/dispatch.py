@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import cast
 
 from ..core.batch import Batch
 from ..core.counters import Counters
@@ -33,6 +34,7 @@ from .messages import (
     TIMEOUT,
     Deliver,
     Departed,
+    Progress,
     Result,
     Settle,
 )
@@ -66,8 +68,11 @@ class Dispatch:
         *,
         first_lease: int,
         crashes_max: int,
+        origin: int = 0,
     ) -> None:
         self.leases: LeaseTable = LeaseTable(first_lease)
+        self._origin = origin
+        """Of what came by the plain lane."""
         self._intake = intake
         self._counters = counters
         self._dead = dead
@@ -146,7 +151,12 @@ class Dispatch:
             flags = REPLY if frame.reply else 0
             waited_s = max(0.0, self._intake.now - frame.at)
             age_us = frame.age_us + int(waited_s * 1e6)
-            headers.append([frame.task, flags, batch.count, batch.attempt, age_us])
+            producer = cast(Producer | None, frame.origin)
+            origin = self._origin if producer is None else producer.number
+            headers.append(
+                [frame.task, flags, batch.count, batch.attempt, age_us,
+                 origin, frame.sequence, batch.first]
+            )  # fmt: skip
             sound.append(batch)
             if batch.fresh:
                 batch.fresh = False
@@ -258,6 +268,20 @@ class Dispatch:
         elif not producer.hold(result, frame):
             self._counters.results_lost += result.tasks
 
+    def send_progress(self, worker: Worker, message: Progress) -> None:
+        """A worker says how far a task has come: its submitter may want to know."""
+        lease = self.leases.find(message.number, worker)
+        found = None if lease is None else _locate(lease, message.position)
+        if lease is None or found is None:
+            return
+        batch, position = lease.batches[found[0]], found[1]
+        producer = cast(Producer | None, batch.frame.origin)
+        if producer is not None and batch.frame.reply and producer.peer is not None:
+            told = Progress(
+                batch.frame.sequence, batch.first + position, message.done, message.total
+            )
+            self._send(producer.peer, told, [])
+
     def answer_await(self, producer: Producer, sequences: list[int]) -> None:
         """Tell a producer how many results of these batches are still to come.
 
@@ -285,22 +309,20 @@ class Dispatch:
 
     def _time_out(self, worker: Worker, message: Departed) -> None:
         lease = self.leases.find(message.lease, worker)
-        if lease is None:
+        found = None if lease is None else _locate(lease, message.position)
+        if lease is None or found is None:
             return
-        position = message.position
-        for index, batch in enumerate(lease.batches):
-            if position < batch.count:
-                if lease.close(index, position, 1):
-                    queue = self._intake.queues[batch.frame.queue]
-                    queue.ready.settle(1)
-                    if lease.is_closed(index):
-                        queue.ready.release(batch)
-                    queue.counters.failed += 1
-                    error = pack([["TaskTimeout", message.text, ""]])
-                    self._fail(batch.part(position, 1), "timeout", error)
-                    self._intake.made_room()
-                return
-            position -= batch.count
+        index, position = found
+        if lease.close(index, position, 1):
+            batch = lease.batches[index]
+            queue = self._intake.queues[batch.frame.queue]
+            queue.ready.settle(1)
+            if lease.is_closed(index):
+                queue.ready.release(batch)
+            queue.counters.failed += 1
+            error = pack([["TaskTimeout", message.text, ""]])
+            self._fail(batch.part(position, 1), "timeout", error)
+            self._intake.made_room()
 
     def take_back(self, worker: Worker, *, crashed: bool, text: str = "") -> None:
         """A worker is gone, or forgot what it held: its open tasks are ready again."""
@@ -354,7 +376,7 @@ class Dispatch:
     def take_egress(self, name: str) -> list[bytes] | None:
         """The next batch that leaves by the plain lane, as ``[queue, batch]``; None if none."""
         queue = self._intake.queues.get(name)
-        while queue is not None and queue.ready.ready_tasks:
+        while queue is not None and queue.ready.ready_tasks and not queue.paused:
             batch = queue.ready.take_next(DELIVERY_BYTES_MAX)
             try:
                 body = batch.body(index_bodies, array_header)
@@ -367,6 +389,15 @@ class Dispatch:
             self._intake.made_room()
             return [name.encode(), body]
         return None
+
+
+def _locate(lease: Lease, position: int) -> tuple[int, int] | None:
+    """Which batch of a lease a position falls in, and where in it."""
+    for index, batch in enumerate(lease.batches):
+        if position < batch.count:
+            return index, position
+        position -= batch.count
+    return None
 
 
 def _next_hungry(hungry: dict[Worker, None], idle: bool) -> Worker | None:

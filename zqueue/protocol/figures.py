@@ -6,10 +6,12 @@ lost takes at most the last second's figures with it, and none count twice.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ..core.histogram import Histogram
 from ..core.meter import TaskMeter
+from ..core.pauses import PauseStats, add_up, from_report
 from ..errors import ProtocolError
 from .messages import MALFORMED, NAME
 
@@ -21,6 +23,52 @@ ADDED_UP = ("tasks", "confirm")
 
 OTHER = "(other)"
 """Under which all further ones are counted. No task can have that name."""
+
+
+GONE_MAX = 1_000
+"""Peers that left and may come back, and then tell again what they told before."""
+
+
+class PausesByRole:
+    """Pauses of the garbage collectors of all peers that are or were here, by role.
+
+    A peer tells all of its pauses since it started. So what it told last is kept when it leaves,
+    and dropped when it is back.
+    """
+
+    __slots__ = ("_folded", "_gone")
+
+    def __init__(self) -> None:
+        self._gone: dict[bytes, tuple[str, PauseStats]] = {}
+        self._folded: dict[str, PauseStats] = {}
+        """Of those who left longest ago."""
+
+    def __repr__(self) -> str:
+        return f"<PausesByRole of {len(self._gone)} who left>"
+
+    def left(self, id: bytes, role: str, report: dict[str, Any]) -> None:
+        """A peer left; this is the last it told."""
+        pauses = from_report(report.get("gc"))
+        if pauses is None:
+            return
+        self._gone[id] = (role, pauses)
+        if len(self._gone) > GONE_MAX:
+            role, pauses = self._gone.pop(next(iter(self._gone)))
+            before = self._folded.get(role)
+            self._folded[role] = add_up([before, pauses] if before else [pauses])
+
+    def is_back(self, id: bytes) -> None:
+        """A peer greets, perhaps again."""
+        self._gone.pop(id, None)
+
+    def add_up(self, here: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, PauseStats]:
+        """All together, with the reports of those who are here."""
+        parts = {role: [pauses] for role, pauses in self._folded.items()}
+        told = [(role, from_report(report.get("gc"))) for role, report in here]
+        for role, pauses in [*self._gone.values(), *told]:
+            if pauses is not None:
+                parts.setdefault(role, []).append(pauses)
+        return {role: add_up(part) for role, part in parts.items()}
 
 
 class Figures:

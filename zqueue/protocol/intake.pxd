@@ -19,6 +19,7 @@ cdef class Intake:
     cdef Counters _counters
     cdef object _send, _queue_tasks_max, _queue_bytes_max, _queues_max, _egress
     cdef readonly dict _confirming, _withholding
+    cdef long long _ingested
 
     cpdef Queue queue(self, name)
     @cython.locals(sequence=cython.longlong, queue=Queue, frame=Frame)

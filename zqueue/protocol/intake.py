@@ -90,6 +90,8 @@ class Intake:
         self._queue_bytes_max = queue_bytes_max
         self._queues_max = queues_max
         self._egress = egress
+        self._ingested = 0
+        """Batches taken from the plain lane, to number them."""
         self.other_wait = Histogram()
         self.other_batches = Histogram()
         """What queues beyond `METERED_QUEUES_MAX` have in common."""
@@ -148,6 +150,10 @@ class Intake:
             producer.refuse(sequence, error.code, str(error))
             self._refuse(producer, sequence, error.code, str(error))
             return
+        if queue.draining:
+            queue.counters.postponed += 1
+            self._refuse(producer, sequence, DRAINING, f"queue {message.queue!r} is draining")
+            return
         if queue.ready.is_over(frame.count, len(body) + OVERHEAD_BYTES):
             queue.counters.postponed += 1
             self._refuse(producer, sequence, FULL, f"queue {message.queue!r} is full")
@@ -171,9 +177,11 @@ class Intake:
         except ProtocolError:
             self._counters.refused += 1
             return Ingest.REFUSED
-        if queue.ready.is_full():
+        if queue.draining or queue.ready.is_full():
             return Ingest.FULL
         queue.counters.ingested += frame.count
+        self._ingested += 1
+        frame.sequence = self._ingested
         self._put(queue, frame)
         return Ingest.TAKEN
 

@@ -70,6 +70,8 @@ TOO_LARGE = "too-large"
 BAD_NAME = "bad-name"
 TOO_MANY_PEERS = "too-many-peers"
 TOO_MANY_QUEUES = "too-many-queues"
+UNKNOWN_QUEUE = "unknown-queue"
+"""There is no such queue to be controlled: queues are made by who publishes to or serves them."""
 NO_RESULTS = "no-results"
 """Results were asked for, and the queue leaves by the plain lane, which has none."""
 WRONG_ROLE = "wrong-role"
@@ -79,6 +81,14 @@ TRY_AGAIN = frozenset({FULL, DRAINING})
 
 
 REASONS = frozenset({STOPPED, CRASHED, TIMEOUT})
+
+# What may be done to a queue (`Control`).
+PAUSE = "pause"
+"""Hand nothing out; go on taking tasks."""
+DRAIN = "drain"
+"""Take no new tasks; go on handing out."""
+RESUME = "resume"
+"""Do both again."""
 
 
 class Hello(NamedTuple):
@@ -172,8 +182,10 @@ class Deliver(NamedTuple):
     lease: int
     queue: str
     batches: list[list[Any]]
-    """``[task, flags, count, attempt, age_us]`` each; the age is since the oldest body was sent,
-    as far as producer and broker can tell."""
+    """``[task, flags, count, attempt, age_us, origin, sequence, first]`` each. The age is since
+    the oldest body was sent, as far as producer and broker can tell. The last three say which
+    tasks these are, and stay the same however often they are delivered: who published them, the
+    number of their batch, and the place of the first of them in it."""
 
 
 class Settle(NamedTuple):
@@ -184,6 +196,18 @@ class Settle(NamedTuple):
     """As in `Credit`."""
     runs: list[list[int]]
     """``[batch, first, count, status]`` each; batch is its position in `Deliver`."""
+
+
+class Progress(NamedTuple):
+    """How far a running task has come. From a worker to the broker, and on to the submitter."""
+
+    number: int
+    """The lease; to the submitter, the batch."""
+    position: int
+    """Of the task, counted through all batches of the lease; or in the batch."""
+    done: int
+    total: int
+    """How many steps there are; 0 if nobody knows."""
 
 
 class Departed(NamedTuple):
@@ -210,19 +234,27 @@ class Tell(NamedTuple):
 
 
 class Report(NamedTuple):
-    """A worker's state, and what is new in its or a producer's figures. Next frame: a map."""
+    """A peer's state, and what is new in its figures. Next frame: a map."""
+
+
+class Control(NamedTuple):
+    """Do something to a queue. Anybody may, known or not; the answer is a `Tell`."""
+
+    action: str
+    """``pause``, ``drain`` or ``resume``."""
+    queue: str
 
 
 Message: TypeAlias = (
     Hello | Welcome | Refuse | Heartbeat | Goodbye | Publish | Confirm | Result | Await
-    | Credit | Deliver | Settle | Departed | Ask | Tell | Report
+    | Credit | Deliver | Settle | Departed | Ask | Tell | Report | Control | Progress
 )  # fmt: skip
 
 KINDS: dict[int, type[Any]] = {
     1: Hello, 2: Welcome, 3: Refuse, 4: Heartbeat, 5: Goodbye,
     10: Publish, 11: Confirm, 12: Result, 13: Await,
-    20: Credit, 21: Deliver, 22: Settle, 23: Departed,
-    30: Ask, 31: Tell, 32: Report,
+    20: Credit, 21: Deliver, 22: Settle, 23: Departed, 24: Progress,
+    30: Ask, 31: Tell, 32: Report, 33: Control,
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from ..core.ready cimport ReadyQueue
 @cython.final
 cdef class Queue:
     cdef public ReadyQueue ready
-    cdef public bint egress, paused
+    cdef public bint egress, paused, draining
     cdef public Counters counters
     cdef public Histogram wait, batches
     cdef public Py_ssize_t workers
@@ -21,10 +21,10 @@ cdef class Queue:
 
 @cython.final
 cdef class Producer:
-    cdef public object id, peer, held
+    cdef public object id, number, peer, held
     cdef public Taken taken
     cdef public bint is_new
-    cdef public dict refused, open
+    cdef public dict refused, open, report
     cdef public list to_confirm
     cdef public set withheld
     cdef public Py_ssize_t held_bytes

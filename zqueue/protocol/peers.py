@@ -9,7 +9,6 @@ from ..core.confirm import GAPS_MAX, Taken
 from ..core.counters import Counters
 from ..core.histogram import Histogram
 from ..core.lease import Lease
-from ..core.pauses import PauseStats, from_report
 from ..core.ready import ReadyQueue
 from .messages import Result
 
@@ -20,8 +19,8 @@ HELD_BYTES_MAX = 16 << 20
 class Queue:
     """A named queue, who is hungry for it, and whose confirms wait for room in it."""
 
-    __slots__ = ("batches", "counters", "egress", "hungry", "paused", "ready", "reserved", "wait",
-                 "withheld", "workers")  # fmt: skip
+    __slots__ = ("batches", "counters", "draining", "egress", "hungry", "paused", "ready",
+                 "reserved", "wait", "withheld", "workers")  # fmt: skip
 
     def __init__(
         self, ready: ReadyQueue, *, egress: bool, wait: Histogram, batches: Histogram
@@ -31,6 +30,8 @@ class Queue:
         self.workers = 0
         self.paused = False
         """Nothing is handed out for the time being."""
+        self.draining = False
+        """Nothing is taken for the time being."""
         self.counters = Counters()
         self.wait = wait
         """How long tasks waited here until they were handed out for the first time."""
@@ -46,15 +47,34 @@ class Queue:
         return f"<Queue {self.ready!r}, {len(self.hungry)} hungry, {len(self.withheld)} withheld>"
 
 
+def origin_number(id: bytes) -> int:
+    """What a worker is told of where a task came from. It is too little to take the id's place."""
+    return int.from_bytes(id[:6], "big")
+
+
 class Producer:
     """A producer, also while it is away: what it published, and what it awaits."""
 
-    __slots__ = ("held", "held_bytes", "id", "is_new", "open", "peer", "refused", "taken",
-                 "to_confirm", "withheld")  # fmt: skip
+    __slots__ = (
+        "held",
+        "held_bytes",
+        "id",
+        "is_new",
+        "number",
+        "open",
+        "peer",
+        "refused",
+        "report",
+        "taken",
+        "to_confirm",
+        "withheld",
+    )  # fmt: skip
 
     def __init__(self, id: bytes) -> None:
         self.id = id
+        self.number = origin_number(id)
         self.peer: bytes | None = None
+        self.report: dict[str, Any] = {}
         self.taken = Taken()
         self.is_new = True
         """No batch was heard from it yet."""
@@ -119,19 +139,18 @@ class Worker:
     def __repr__(self) -> str:
         return f"<Worker {self.id.hex()[:8]}: {self.in_flight} in flight, credit {self.credit}>"
 
-    def gc_pauses(self) -> PauseStats | None:
-        """Pauses of its garbage collector, if it reported them."""
-        return from_report(self.report.get("gc"))
 
 
 class Supervisor:
     """A supervisor, which answers for the workers of one pool."""
 
-    __slots__ = ("id", "peer")
+    __slots__ = ("about", "id", "peer", "report")
 
-    def __init__(self, id: bytes, peer: bytes) -> None:
+    def __init__(self, id: bytes, peer: bytes, about: dict[str, Any]) -> None:
         self.id = id
         self.peer = peer
+        self.about = about
+        self.report: dict[str, Any] = {}
 
     def __repr__(self) -> str:
         return f"<Supervisor {self.id.hex()[:8]}>"

@@ -25,6 +25,7 @@ from .messages import (
     Await,
     Confirm,
     Message,
+    Progress,
     Publish,
     Refuse,
     Report,
@@ -98,6 +99,15 @@ class ResultsCame(NamedTuple):
     """Nothing of the batch is awaited any more."""
 
 
+class Progressed(NamedTuple):
+    """A task of an awaited batch runs, and says how far it has come."""
+
+    sequence: int
+    position: int
+    done: int
+    total: int
+
+
 class ResultsLost(NamedTuple):
     """What is still awaited of this batch will not come."""
 
@@ -105,7 +115,7 @@ class ResultsLost(NamedTuple):
     text: str
 
 
-ProducerEvent = Confirmed | BatchRefused | Postponed | ResultsCame | ResultsLost
+ProducerEvent = Confirmed | BatchRefused | Postponed | ResultsCame | Progressed | ResultsLost
 
 
 class ProducerProtocol(Conversation[ProducerEvent]):
@@ -190,6 +200,10 @@ class ProducerProtocol(Conversation[ProducerEvent]):
             self._on_confirm(message.ranges)
         elif isinstance(message, Result):
             self._on_result(message, frames[0] if frames else b"")
+        elif isinstance(message, Progress):
+            awaited = self._awaited.get(message.number)
+            if awaited is not None and message.position < awaited.tasks:
+                self._events.append(Progressed(*message))
         elif isinstance(message, Refuse) and message.sequence:
             self._on_refuse(message, now)
 

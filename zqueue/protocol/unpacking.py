@@ -126,6 +126,7 @@ if cython.compiled:
         return 0
 
     @cython.cfunc
+    @cython.inline
     @cython.exceptval(-1)
     def _promise(reader: Reader, items: cython.Py_ssize_t, depth: cython.int) -> cython.int:
         """So many items are to come, each of a byte or more, beside those promised before."""
@@ -299,14 +300,13 @@ if cython.compiled:
 
     @cython.cfunc
     def _next_body(reader: Reader) -> object:
-        try:
-            body: object = _read(reader, 0)
-            if not reader.left and reader._at != reader._stop:
-                raise ProtocolError("malformed", "the batch has bytes after its last body")
-        except BaseException:
-            reader._at = reader._stop
-            reader._owed = 0
-            raise
+        if reader._broken:
+            raise ProtocolError("malformed", "cannot be unpacked: a body before it cannot be")
+        reader._broken = True  # Unless it goes well. (A ``try`` costs more than this.)
+        body: object = _read(reader, 0)
+        if not reader.left and reader._at != reader._stop:
+            raise ProtocolError("malformed", "the batch has bytes after its last body")
+        reader._broken = False
         return body
 
     @cython.cfunc

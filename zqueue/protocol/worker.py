@@ -16,7 +16,7 @@ from typing import NamedTuple, Never
 
 from .codec import pack
 from .link import Connected, Conversation, Disconnected, Link, LinkEvent
-from .messages import REPLY, Credit, Deliver, Departed, Message, Report, Settle
+from .messages import REPLY, Credit, Deliver, Departed, Message, Progress, Report, Settle
 
 
 class LeasedBatch(NamedTuple):
@@ -30,6 +30,11 @@ class LeasedBatch(NamedTuple):
     age_us: int
     """How long ago the oldest of them was sent, microseconds, as far as the broker can tell."""
     body: bytes
+    origin: int = 0
+    """Who published them, and the number of their batch, and the place of the first in it. These
+    stay the same when they are delivered again."""
+    sequence: int = 0
+    first: int = 0
 
 
 class Leased(NamedTuple):
@@ -83,6 +88,11 @@ class WorkerProtocol(Conversation[Leased]):
         self._credit = credit
         self.link.send(Settle(lease, credit, [list(run) for run in runs]), frames)
 
+    def progress(self, lease: int, position: int, done: int, total: int) -> None:
+        """Say how far a task has come; ``position`` counts through all batches of the lease."""
+        if lease in self._leases:
+            self.link.send(Progress(lease, position, done, total))
+
     def report(self, figures: dict[str, object]) -> None:
         """Send the worker's own figures."""
         if self.link.is_ready:
@@ -99,14 +109,17 @@ class WorkerProtocol(Conversation[Leased]):
     def _on_message(self, message: Message, frames: list[bytes], now: float) -> None:
         if type(message) is Deliver and len(message.batches) == len(frames):
             self._leases.add(message.lease)
-            batches = [
-                LeasedBatch(
-                    message.queue, task, bool(flags & REPLY), tasks, attempt, sum(age[:1]), body
-                )
-                for (task, flags, tasks, attempt, *age), body in zip(
-                    message.batches, frames, strict=True
-                )
-            ]
+            batches = []
+            for (task, flags, tasks, attempt, *rest), body in zip(
+                message.batches, frames, strict=True
+            ):
+                age_us, origin, sequence, first = [*rest, 0, 0, 0, 0][:4]
+                batches.append(
+                    LeasedBatch(
+                        message.queue, task, bool(flags & REPLY), tasks, attempt, age_us, body,
+                        origin, sequence, first,
+                    )
+                )  # fmt: skip
             self._events.append(Leased(message.lease, batches))
 
 
@@ -118,6 +131,11 @@ class SupervisorProtocol(Conversation[Never]):
 
     def __repr__(self) -> str:
         return f"<SupervisorProtocol {self.link.state.value} for {len(self.link.workers)}>"
+
+    def report(self, figures: dict[str, object]) -> None:
+        """Send the supervisor's own figures."""
+        if self.link.is_ready:
+            self.link.send(Report(), [pack(figures)])
 
     def joined(self, worker: bytes) -> None:
         """Speak for a worker from now on."""

@@ -1,0 +1,91 @@
+"""The task that runs: what its handler can know of it, and can say.
+
+A handler stays a plain function: called as such, it finds a `Current` that says nothing and to
+which nothing can be told.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable
+from time import monotonic
+
+PROGRESS_EVERY_S = 0.1
+"""Progress is told no more often than this: an eye sees no more."""
+
+Tell = Callable[[int, int], None]
+
+
+class Current:
+    """A task that runs, or a call of a batch handler.
+
+    ``queue`` and ``task`` say where it waited and what it is called. ``attempt`` counts its
+    deliveries, from 1. ``id`` is the same at each of them, and no other task's: use it as the
+    key of what must not be done twice. (A call of a batch handler is of many tasks and has none.)
+    ``traceparent`` is its trace context as the sender gave it, in the form of W3C Trace Context;
+    empty if there is none.
+    """
+
+    __slots__ = ("_tell", "_told_at", "attempt", "done", "id", "queue", "task", "total",
+                 "traceparent")  # fmt: skip
+
+    def __init__(
+        self,
+        task: str = "",
+        queue: str = "",
+        id: str = "",
+        attempt: int = 1,
+        traceparent: str = "",
+        tell: Tell | None = None,
+    ) -> None:
+        self.task = task
+        self.queue = queue
+        self.id = id
+        self.attempt = attempt
+        self.traceparent = traceparent
+        self.done = 0
+        self.total = 0
+        self._tell = tell
+        self._told_at = float("-inf")
+
+    def __repr__(self) -> str:
+        return f"<Current {self.task} {self.id}>" if self.task else "<Current: nothing runs>"
+
+    def progress(self, done: int, total: int = 0) -> None:
+        """Say how far it has come: ``done`` steps of ``total``, 0 if nobody knows how many.
+
+        Shown in ``zqueue top``, on the page and to the submitter. Call it as often as you like:
+        it is told ten times a second at most, and when it is complete. Raises ValueError for
+        what cannot be.
+        """
+        if not 0 <= done < 1 << 53 or not 0 <= total < 1 << 53:
+            raise ValueError("progress is a number of steps and how many there are")
+        self.done, self.total = int(done), int(total)
+        now = monotonic()
+        if self._tell is not None and (
+            now - self._told_at >= PROGRESS_EVERY_S or self.done == self.total
+        ):
+            self._told_at = now
+            self._tell(self.done, self.total)
+
+
+_NOTHING = Current()
+
+in_loop: contextvars.ContextVar[Current | None] = contextvars.ContextVar("in_loop", default=None)
+"""Of an ``async`` task: each has its own."""
+
+_in_main: Callable[[], Current] | None = None
+
+
+def set_in_main(find: Callable[[], Current] | None) -> None:
+    """Say how to find what runs one after the other in this process."""
+    global _in_main
+    _in_main = find
+
+
+def current() -> Current:
+    """The task that runs here. Never fails: outside a worker it is one that says nothing."""
+    here = in_loop.get()
+    if here is not None:
+        return here
+    return _in_main() if _in_main is not None else _NOTHING
