@@ -560,3 +560,27 @@ class TestOracles:
             assert min(abs(told - value) / value for value in near) <= ERROR_MAX + 0.001, q
         assert merged.max == round(everything[-1] * 1e9) / 1e9
         assert merged.sum == pytest.approx(math.fsum(everything), rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def latencies_s() -> list[float]:
+    """Of real tasks; the slowest took a thousand times as long as the median."""
+    lines = Path(__file__).with_name("latencies.txt").read_text().splitlines()
+    found = [int(n) * 1e-7 for line in lines if line[0] != "#" for n in line.split()]
+    assert len(found) == 8_000
+    assert max(found) > 1_000 * sorted(found)[4_000]
+    return found
+
+
+class TestRealLatencies:
+    @pytest.mark.parametrize("q", [1, 50, 90, 95, 99, 99.9, 99.99, 100])
+    def test_percentiles_after_merging_64_histograms(
+        self, make: Any, latencies_s: list[float], q: float
+    ) -> None:
+        merged = make()
+        for part in range(64):
+            over_the_wire = filled(make, latencies_s[part::64]).to_wire()
+            merged.add(make.from_wire(over_the_wire))
+        exact = sorted(latencies_s)[max(0, math.ceil(q * 80) - 1)]
+        assert merged.count == 8_000
+        assert merged.percentile(q) == pytest.approx(exact, rel=ERROR_MAX)
