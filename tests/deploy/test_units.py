@@ -25,6 +25,8 @@ README = (DEPLOY / "README.md").read_text()
 BROKER = DEPLOY / "systemd" / "zqueue-broker.service"
 WORKER = DEPLOY / "systemd" / "zqueue-worker@.service"
 UNITS = [BROKER, WORKER]
+METRICS = DEPLOY / "systemd" / "zqueue-metrics.service"
+"""It has nothing to drain: see test_metrics_unit."""
 
 BINARY = "/opt/zqueue/bin/zqueue"
 
@@ -52,7 +54,7 @@ def verb(unit: Path) -> str:
 
 
 def test_every_unit_is_looked_at():
-    assert sorted((DEPLOY / "systemd").iterdir()) == sorted(UNITS)
+    assert sorted((DEPLOY / "systemd").iterdir()) == sorted([*UNITS, METRICS])
 
 
 def test_stopping_drains(service):
