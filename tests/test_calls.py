@@ -11,14 +11,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgpack import ExtType
 
 from zqueue.calls import Calls
 from zqueue.core.meter import TaskMeter
 from zqueue.errors import ProtocolError
 from zqueue.handlers import Handler
 from zqueue.protocol.codec import COMPILED, pack
+from zqueue.protocol.traced import TRACED, traced
 
 LONG_S = 20.0
+HERE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+THERE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
 
 
 def calls_of(
@@ -46,7 +50,7 @@ def run_one_by_one(c: Calls, count: int = sys.maxsize) -> None:
         count -= 1
         try:
             c.keep(task())
-        except ValueError as error:
+        except (ValueError, ProtocolError) as error:
             c.fail(error)
 
 
@@ -252,6 +256,54 @@ class TestMeasuring:
         took = time.monotonic() - began
         assert 0.02 <= meter.run.max <= took
         assert 100.0 <= meter.total.max <= 100.0 + took
+
+
+class TestTraced:
+    """Bodies with a trace context: it is taken off, and told while its task runs."""
+
+    @pytest.mark.parametrize("how", [run_all, run_one_by_one])
+    @pytest.mark.parametrize("named", [True, False])
+    def test_each_finds_its_own(self, how: Callable[[Calls], None], named: bool) -> None:
+        def see(number: Any) -> Any:
+            return (number if named else number[0], c.traceparent)
+
+        bodies = [[0], traced([1], HERE), [2], traced([3], THERE), traced([4], HERE), [5]]
+        c = calls(see, bodies, named=named)
+        assert c.traceparent == ""
+        how(c)
+        assert c.values == [(0, ""), (1, HERE), (2, ""), (3, THERE), (4, HERE), (5, "")]
+        assert c.failures == []
+
+    def test_arguments_by_name(self) -> None:
+        c = calls(lambda a, b=2: (a, b), [traced({"a": 1}, HERE), traced({"*": [3], "b": 4}, HERE)])
+        run_all(c)
+        assert c.values == [(1, 2), (3, 4)]
+
+    @pytest.mark.parametrize("how", [run_all, run_one_by_one])
+    @pytest.mark.parametrize("data", [b"", b"x" * 25, b"x" * 26, b"x" * 26 + b"\xc1",
+                                      b"x" * 26 + b"\x01\x02"])  # fmt: skip
+    def test_a_broken_one_fails_alone(self, how: Callable[[Calls], None], data: bytes) -> None:
+        c = calls(lambda x: x, [[0], ExtType(TRACED, data), traced([2], HERE), [3]])
+        how(c)
+        assert c.values == [0, None, 2, 3]
+        assert kinds(c.failures) == [(1, ProtocolError)]
+
+    def test_a_failure_keeps_no_context(self) -> None:
+        seen: list[str] = []
+
+        def fail(number: int) -> None:
+            seen.append(c.traceparent)
+            raise ValueError
+
+        c = calls(fail, [traced([0], HERE), [1]])
+        run_all(c)
+        assert seen == [HERE, ""]
+
+    def test_extensions_of_the_users_own_stay(self) -> None:
+        own = ExtType(5, b"own")
+        c = calls(lambda x: x, [own, [own]], named=False)
+        run_all(c)
+        assert c.values == [own, [own]]
 
 
 class TestOneAtATime:

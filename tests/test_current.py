@@ -62,9 +62,7 @@ class TestProgress:
         assert 9 <= len(told) <= 11
         assert task.done == 999, "what is not told is known here"
 
-    def test_again_when_time_has_passed(
-        self, task: Current, told: list[Any], clock: Clock
-    ) -> None:
+    def test_again_when_time_has_passed(self, task: Current, told: list[Any], clock: Clock) -> None:
         task.progress(1, 9)
         clock.now += PROGRESS_EVERY_S - 0.001
         task.progress(2, 9)

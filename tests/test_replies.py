@@ -64,6 +64,57 @@ class TestFutures:
         assert not made[0].done()
 
 
+class TestProgress:
+    def test_of_one_among_others(self) -> None:
+        made = futures(3)
+        reply = FutureReply(made)
+        reply.progress(1, 3, 10)
+        assert [future.progress for future in made] == [None, (3, 10), None]
+        reply.progress(1, 4, 10)
+        assert made[1].progress == (4, 10)
+
+    @pytest.mark.parametrize("position", [3, 4, 1 << 62])
+    def test_beyond_the_batch_harms_nothing(self, position: int) -> None:
+        made = futures(3)
+        FutureReply(made).progress(position, 1, 2)
+        assert {future.progress for future in made} == {None}
+
+    def test_what_comes_behind_the_result_is_passed_over(self) -> None:
+        made = futures(1)
+        reply = FutureReply(made)
+        heard: list[Any] = []
+        made[0].add_progress_callback(heard.append)
+        reply.progress(0, 1, 2)
+        reply.take(0, 1, DONE, b"", last=True)
+        reply.progress(0, 2, 2)
+        assert made[0].progress == (1, 2)
+        assert heard == made
+
+    def test_all_callbacks_are_called_in_order(self, caplog: pytest.LogCaptureFixture) -> None:
+        (future,) = made = futures(1)
+        called: list[str] = []
+        future.add_progress_callback(lambda f: called.append(f"first {f.progress}"))
+        future.add_progress_callback(lambda f: 1 / 0)
+        future.add_progress_callback(lambda f: called.append(f"last {f.progress}"))
+        FutureReply(made).progress(0, 1, 2)
+        assert called == ["first (1, 2)", "last (1, 2)"]
+        assert "a callback for the progress of a task failed" in caplog.text
+        assert "ZeroDivisionError" in caplog.text
+
+    def test_a_callback_may_add_another(self) -> None:
+        (future,) = made = futures(1)
+        called: list[int] = []
+        future.add_progress_callback(lambda f: f.add_progress_callback(lambda g: called.append(1)))
+        reply = FutureReply(made)
+        reply.progress(0, 1, 3)
+        assert called == [], "from the next time on"
+        reply.progress(0, 2, 3)
+        assert called == [1]
+
+    def test_of_a_batch_nobody_asks(self) -> None:
+        BatchReply(3).progress(0, 1, 2)
+
+
 class TestBatches:
     def test_in_order_once_all_are_there(self) -> None:
         reply = BatchReply(4)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from msgpack import ExtType
 
-from zqueue.current import Current
+from zqueue.current import Current, current
 from zqueue.errors import ProtocolError, TaskTimeout
 from zqueue.handlers import Handler
+from zqueue.protocol.traced import TRACED, traced
 from zqueue.protocol.worker import LeasedBatch
-from zqueue.running import Gathered, Loop, Work, call_in_time, call_with_alarm
+from zqueue.running import Gathered, Loop, Work, call_in_time, call_with_alarm, current_of
+from zqueue.tracing import FixedContext
 
 LONG_S = 20.0
+HERE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def nobody(work: Work, position: int, done: int, total: int) -> None:
@@ -24,7 +30,7 @@ def nobody(work: Work, position: int, done: int, total: int) -> None:
 
 
 def work(task: str = "t", tasks: int = 1) -> Work:
-    return Work(1, 0, 0, LeasedBatch("q", task, True, tasks, 1, 0, b""), [tasks])
+    return Work(1, 0, 0, LeasedBatch("q", task, True, tasks, 1, 0, b"", 9, 1, 0), [tasks])
 
 
 class TestGathered:
@@ -58,11 +64,15 @@ class TestGathered:
 
 class TestLoop:
     def start(self, function: Any, bodies: list[Any], *, concurrency: int = 10, task: str = "t",
-              **options: Any) -> list[tuple[int, Any, Any]]:  # fmt: skip
+              of: Work | None = None, tell: Any = nobody, tracer: Any = None,
+              loops: list[Loop] | None = None, **options: Any,
+              ) -> list[tuple[int, Any, Any]]:  # fmt: skip
         """Run bodies in a loop; position, value and error of each, in order."""
         woken: queue.Queue[None] = queue.Queue()
-        loop = Loop(concurrency, lambda: woken.put(None), nobody, None)
-        loop.start(Handler("t", "q", function, **options), work(task), bodies)
+        loop = Loop(concurrency, lambda: woken.put(None), tell, tracer)
+        if loops is not None:
+            loops.append(loop)
+        loop.start(Handler("t", "q", function, **options), of or work(task), bodies)
         assert loop.running == len(bodies)
         for _ in bodies:
             woken.get(timeout=LONG_S)
@@ -123,6 +133,75 @@ class TestLoop:
         ((_, _, error),) = self.start(impatient, [[]], timeout=LONG_S)
         assert (type(error), str(error)) == (TimeoutError, "mine")
 
+    def test_each_task_finds_itself(self) -> None:
+        seen: dict[int, Current] = {}
+
+        async def look(number: int) -> None:
+            seen[number] = current()
+            await asyncio.sleep(0)
+            assert current() is seen[number]
+
+        leased = Work(7, 0, 0, LeasedBatch("q", "t", True, 3, 4, 0, b"", 10, 20, 30), [3])
+        self.start(look, [[0], traced([1], HERE), [2]], of=leased)
+        assert [seen[i].id for i in range(3)] == [f"00000000000a-20-{30 + i}" for i in range(3)]
+        assert [seen[i].traceparent for i in range(3)] == ["", HERE, ""]
+        assert {(c.task, c.queue, c.attempt) for c in seen.values()} == {("t", "q", 4)}
+
+    def test_progress_is_told_with_its_place(self) -> None:
+        told: list[tuple[Any, ...]] = []
+
+        async def climb(number: int) -> None:
+            current().progress(number, 9)
+
+        leased = work(tasks=3)
+        self.start(climb, [[5], [6], [7]], of=leased, tell=lambda *what: told.append(what))
+        assert sorted(told, key=lambda what: what[1]) == [
+            (leased, 0, 5, 9), (leased, 1, 6, 9), (leased, 2, 7, 9),
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("data", [b"", b"x" * 26, b"x" * 26 + b"\xc1"])
+    def test_a_broken_trace_context_fails_its_task(self, data: bytes) -> None:
+        async def echo(body: Any) -> Any:
+            return body
+
+        done = self.start(echo, [ExtType(TRACED, data), [2]], task="")
+        assert [type(error) for _, _, error in done] == [ProtocolError, type(None)]
+
+    def test_the_oldest_that_runs_is_known(self) -> None:
+        oldest: list[Any] = []
+        loops: list[Loop] = []
+
+        async def look(number: int) -> None:
+            if number:
+                oldest.append(loops[0].oldest())
+            else:
+                await asyncio.sleep(0)
+
+        self.start(look, [[0], [1]], loops=loops)
+        ((since, first),) = oldest
+        assert first.id.endswith("-0")
+        assert since > 0
+        assert loops[0].oldest() is None, "nothing runs any more"
+
+    def test_a_tracer_is_around_each_call(self) -> None:
+        spans: list[tuple[Any, ...]] = []
+
+        class Tracer(FixedContext):
+            @contextlib.contextmanager
+            def run(self, current: Current, waited_s: float, contexts: Any = ()) -> Iterator[None]:
+                spans.append(("begin", current.id, current.traceparent, waited_s > 1.0))
+                try:
+                    yield
+                finally:
+                    spans.append(("end", current.id))
+
+        async def divide(number: int) -> float:
+            return 1 / number
+
+        done = self.start(divide, [traced([0], HERE)], tracer=Tracer(HERE))
+        assert [type(error) for _, _, error in done] == [ZeroDivisionError]
+        assert spans == [("begin", spans[0][1], HERE, True), ("end", spans[0][1])]
+
     def test_one_coroutine_is_waited_for(self) -> None:
         async def seven() -> int:
             return 7
@@ -157,6 +236,29 @@ class TestAlarm:
         assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
+class TestCurrentOf:
+    def test_says_what_is_known_of_a_task(self) -> None:
+        told: list[tuple[Any, ...]] = []
+        batch = LeasedBatch("mail", "send", True, 9, 3, 0, b"", 0xA0A1A2A3A4A5, 7, 40)
+        leased = Work(1, 0, 0, batch, [9])
+        send = Handler("send", "mail", print)
+        task = current_of(send, leased, 2, HERE, lambda *what: told.append(what))
+        assert (task.task, task.queue, task.attempt) == ("send", "mail", 3)
+        assert (task.id, task.traceparent) == ("a0a1a2a3a4a5-7-42", HERE)
+        task.progress(1, 2)
+        assert told == [(leased, 2, 1, 2)]
+
+    def test_a_body_without_a_task_name_has_its_handlers(self) -> None:
+        leased = Work(1, 0, 0, LeasedBatch("mail", "", True, 1, 1, 0, b"", 1, 2, 3), [1])
+        task = current_of(Handler("send", "mail", print), leased, 0, "", nobody)
+        assert (task.task, task.id) == ("send", "000000000001-2-3")
+
+    def test_an_earlier_broker_does_not_say_which_task_it_is(self) -> None:
+        """No id is better than one that many tasks have."""
+        task = current_of(Handler("t", "q", print), work(), 0, "", nobody)
+        assert task.id == ""
+
+
 class TestCallInTime:
     def test_gets_the_list(self) -> None:
         seen: list[Any] = []
@@ -166,6 +268,16 @@ class TestCallInTime:
 
         asyncio.run(call_in_time(Handler("t", "q", take), [1, 2], Current()))
         assert seen == [1, 2]
+
+    def test_finds_what_runs(self) -> None:
+        seen: list[Current] = []
+
+        async def look(bodies: list[Any]) -> None:
+            seen.append(current())
+
+        task = Current("t", "q")
+        asyncio.run(call_in_time(Handler("t", "q", look), [1], task))
+        assert seen == [task]
 
     def test_too_long(self) -> None:
         async def forever(bodies: list[Any]) -> None:

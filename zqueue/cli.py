@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import click
 
-from .ask import ask
+from .ask import Asker, ask, control
 from .config import (
     DEFAULT_URL,
     Address,
@@ -105,26 +105,38 @@ def _read_file(ctx: click.Context, param: click.Parameter, value: str | None) ->
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise click.BadParameter(f"cannot read {path}: {error}") from None
     assert isinstance(ctx.command, click.Group)
-    for verb, table in tables.items():
-        command = ctx.command.commands.get(verb)
-        if command is None or not isinstance(table, dict):
-            verbs = ", ".join(ctx.command.commands)
-            raise click.BadParameter(f"{path}: [{verb}] is no verb (there are: {verbs})")
-        known = {p.name: p.multiple for p in command.params if isinstance(p, click.Option)}
-        for key in list(table):
-            name = key.replace("-", "_")
-            if name not in known:
-                raise click.BadParameter(f"{path}: {verb!r} has no option {key!r}")
-            table[name] = table.pop(key)
-            if name == "egress" and isinstance(table[name], dict):
-                table[name] = [f"{queue}={url}" for queue, url in table[name].items()]
-            if known[name] and isinstance(table[name], str):
-                table[name] = [table[name]]
-            is_list = isinstance(table[name], list)
-            if isinstance(table[name], dict) or (is_list and not known[name]):
-                raise click.BadParameter(f"{path}: {verb}.{key} must be one value")
+    _check_tables(path, ctx.command, tables)
     ctx.default_map = tables
     return str(path)
+
+
+def _check_tables(path: Path, group: click.Group, tables: dict[str, Any]) -> None:
+    """Values by verb, as click wants them; a verb of a group is a table in that of the group."""
+    for verb, table in tables.items():
+        command = group.commands.get(verb)
+        if command is None or not isinstance(table, dict):
+            verbs = ", ".join(group.commands)
+            raise click.BadParameter(f"{path}: [{verb}] is no verb (there are: {verbs})")
+        if isinstance(command, click.Group):
+            _check_tables(path, command, table)
+        else:
+            _check_options(path, verb, command, table)
+
+
+def _check_options(path: Path, verb: str, command: click.Command, table: dict[str, Any]) -> None:
+    known = {p.name: p.multiple for p in command.params if isinstance(p, click.Option)}
+    for key in list(table):
+        name = key.replace("-", "_")
+        if name not in known:
+            raise click.BadParameter(f"{path}: {verb!r} has no option {key!r}")
+        table[name] = table.pop(key)
+        if name == "egress" and isinstance(table[name], dict):
+            table[name] = [f"{queue}={url}" for queue, url in table[name].items()]
+        if known[name] and isinstance(table[name], str):
+            table[name] = [table[name]]
+        is_list = isinstance(table[name], list)
+        if isinstance(table[name], dict) or (is_list and not known[name]):
+            raise click.BadParameter(f"{path}: {verb}.{key} must be one value")
 
 
 def url_option(function: F) -> F:
@@ -184,6 +196,7 @@ def cli(ctx: click.Context, log_level: str, log_format: str) -> None:
     zqueue worker workers/wordcount.py -p 4     start four workers
     zqueue send count_words '"to be or not"'    send a task
     zqueue metrics                              see how they are, on a page
+    zqueue top                                  see how they are, in the terminal
 
     Every option is also ZQUEUE_<VERB>_<OPTION> in the environment and a key of the table
     [verb] in zqueue.toml. The command line wins over the environment, that over the file.
@@ -365,22 +378,32 @@ def pipe(name: str, url: str, queue: bool, timeout: float, progress: bool | None
 @url_option
 @json_option
 @click.option("--dead", is_flag=True, show_envvar=True, help="The newest dead letters.")
-def info(url: str, as_json: bool, dead: bool) -> None:
+@click.option("-i", "--interval", type=click.FloatRange(0.1), show_envvar=True,
+              help="Print again every so many seconds, until Ctrl-C. As JSON, a line each "
+                   "time.")  # fmt: skip
+def info(url: str, as_json: bool, dead: bool, interval: float | None) -> None:
     """Show a broker's queues, workers and counters.
 
     \b
     zqueue info
     zqueue info --json | jq .queues
+    zqueue info --interval 1
     zqueue info --dead
     """
-    from .report import dead_as_data, describe_dead, describe_info
+    from .report import dead_as_data, describe_dead, describe_info, repeat
 
-    if dead:
-        letters = ask(url, "dead")
-        click.echo(json.dumps(dead_as_data(letters)) if as_json else describe_dead(letters))
-        return
-    state = ask(url)
-    click.echo(json.dumps(state, default=repr) if as_json else describe_info(state, url))
+    def look(asker: Asker) -> str:
+        state = asker.ask("dead" if dead else "info")
+        if dead:
+            return json.dumps(dead_as_data(state)) if as_json else describe_dead(state)
+        return json.dumps(state, default=repr) if as_json else describe_info(state, url)
+
+    with Asker(url) as asker:
+        if interval is None:
+            click.echo(look(asker))
+        else:
+            clears = not as_json and sys.stdout.isatty()
+            repeat(lambda: look(asker), interval, clears=clears)
 
 
 @cli.command(epilog=EXIT_CODES)
@@ -443,6 +466,109 @@ def metrics(
         insecure=insecure_no_auth,
     )
     sys.exit(run_metrics(config))
+
+
+@cli.command(epilog=EXIT_CODES)
+@click.option("--url", multiple=True, envvar=["ZQUEUE_TOP_URL", "ZQUEUE_URL"],
+              default=[DEFAULT_URL], show_default=True,
+              help="A broker's address. May be repeated.  [env: ZQUEUE_TOP_URL, "
+                   "ZQUEUE_URL]")  # fmt: skip
+@click.option("-i", "--interval", default=1.0, type=click.FloatRange(1), show_envvar=True,
+              help="Seconds after which the figures change.")  # fmt: skip
+def top(url: tuple[str, ...], interval: float) -> None:
+    """Show how brokers, queues, tasks and workers are, in the terminal.
+
+    Asks the brokers itself, and may come and go: nothing depends on it. Queues can be paused,
+    drained and resumed from it; ? shows the keys. Needs the extra 'top'.
+
+    \b
+    zqueue top
+    zqueue top --url tcp://10.0.0.1:5555 --url tcp://10.0.0.2:5555
+    """
+    from .top.command import run_top
+
+    for one in url:
+        Address.parse(one)
+    sys.exit(run_top(tuple(dict.fromkeys(url)), interval))
+
+
+@cli.group(epilog=EXIT_CODES)
+def queue() -> None:
+    """Show queues, and pause, drain or resume one.
+
+    \b
+    zqueue queue ls                             show them
+    zqueue queue pause events                   hand nothing out
+    zqueue queue drain events                   take nothing new
+    zqueue queue resume events                  neither any more
+    """
+
+
+@queue.command(epilog=EXIT_CODES)
+@url_option
+@json_option
+def ls(url: str, as_json: bool) -> None:
+    """Show the queues and their states.
+
+    \b
+    zqueue queue ls
+    zqueue queue ls --json | jq '.[] | select(.state != "running")'
+    """
+    from .report import describe_queues, queues_as_data
+
+    queues = queues_as_data(ask(url))
+    click.echo(json.dumps(queues) if as_json else describe_queues(queues))
+
+
+@queue.command(epilog=EXIT_CODES)
+@click.argument("name")
+@url_option
+@json_option
+def pause(name: str, url: str, as_json: bool) -> None:
+    """Hand out nothing of queue NAME, until it is resumed.
+
+    What workers have, they finish. It goes on taking what is sent, until it is full.
+
+    \b
+    zqueue queue pause events
+    """
+    _control(url, "pause", name, as_json)
+
+
+@queue.command(epilog=EXIT_CODES)
+@click.argument("name")
+@url_option
+@json_option
+def drain(name: str, url: str, as_json: bool) -> None:
+    """Let queue NAME take nothing new, until it is resumed.
+
+    What is in it is handed out as ever. Producers keep what they have, and wait.
+
+    \b
+    zqueue queue drain events
+    """
+    _control(url, "drain", name, as_json)
+
+
+@queue.command(epilog=EXIT_CODES)
+@click.argument("name")
+@url_option
+@json_option
+def resume(name: str, url: str, as_json: bool) -> None:
+    """Let queue NAME hand out and take tasks again.
+
+    \b
+    zqueue queue resume events
+    """
+    _control(url, "resume", name, as_json)
+
+
+def _control(url: str, action: str, name: str, as_json: bool) -> None:
+    from .report import describe_control
+
+    check_name(name, "queue")
+    answer = control(url, action, name)
+    click.echo(json.dumps(answer) if as_json else describe_control(answer))
 
 
 @cli.command(epilog=EXIT_CODES)

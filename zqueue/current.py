@@ -26,8 +26,8 @@ class Current:
     empty if there is none.
     """
 
-    __slots__ = ("_tell", "_told_at", "attempt", "done", "id", "queue", "task", "total",
-                 "traceparent")  # fmt: skip
+    __slots__ = ("_is_complete", "_tell", "_told_at", "attempt", "done", "id", "queue", "task",
+                 "total", "traceparent")  # fmt: skip
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class Current:
         self.total = 0
         self._tell = tell
         self._told_at = float("-inf")
+        self._is_complete = False
 
     def __repr__(self) -> str:
         return f"<Current {self.task} {self.id}>" if self.task else "<Current: nothing runs>"
@@ -54,18 +55,18 @@ class Current:
     def progress(self, done: int, total: int = 0) -> None:
         """Say how far it has come: ``done`` steps of ``total``, 0 if nobody knows how many.
 
-        Shown in ``zqueue top``, on the page and to the submitter. Call it as often as you like:
-        it is told ten times a second at most, and when it is complete. Raises ValueError for
-        what cannot be.
+        Shown in ``zqueue top``, on the page and to the submitter (not of a call of a batch
+        handler). Call it as often as you like: it is told ten times a second at most, and when
+        it is complete. Raises ValueError for what cannot be.
         """
         if not 0 <= done < 1 << 53 or not 0 <= total < 1 << 53:
             raise ValueError("progress is a number of steps and how many there are")
         self.done, self.total = int(done), int(total)
-        now = monotonic()
-        if self._tell is not None and (
-            now - self._told_at >= PROGRESS_EVERY_S or self.done == self.total
-        ):
-            self._told_at = now
+        if self._tell is None:
+            return
+        now, completed = monotonic(), self.done == self.total
+        if now - self._told_at >= PROGRESS_EVERY_S or (completed and not self._is_complete):
+            self._told_at, self._is_complete = now, completed
             self._tell(self.done, self.total)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from time import monotonic
 from typing import Any
 
-from .errors import ProtocolError
+from .errors import BrokerLost, ProtocolError
 from .protocol.unpacking import unpack_bodies
 
 
@@ -47,6 +50,9 @@ def describe_info(state: dict[str, Any], url: str) -> str:
                 ((n, q["ready"], q["leased"], q["bytes"], q["workers"]) for n, q in queues.items()),
             )
         )
+        held_up = "\n".join(_held_up(queues))
+        if held_up:
+            parts.append(held_up)
     workers = state["workers"]
     if workers:
         parts.append(
@@ -72,6 +78,72 @@ def describe_info(state: dict[str, Any], url: str) -> str:
     if counters:
         parts.append(table(("counter", "since start"), counters.items()))
     return "\n\n".join(parts)
+
+
+def _held_up(queues: dict[str, Any]) -> Iterator[str]:
+    """Which queues are not as usual, a sentence each."""
+    for name, queue in queues.items():
+        if queue["withheld"]:
+            yield f"queue {name!r} is full: its producers wait"
+        if queue.get("paused"):
+            yield f"queue {name!r} is paused: nothing is handed out"
+        if queue.get("draining"):
+            yield f"queue {name!r} is draining: it takes nothing new"
+
+
+def queues_as_data(state: dict[str, Any]) -> list[dict[str, Any]]:
+    """The queues in the answer to ``info``, each with its state: ``running``, ``full``,
+    ``paused`` or ``draining``, or ``paused, draining``."""
+    return [
+        {
+            "queue": name,
+            "state": _state_of(queue),
+            **{key: queue[key] for key in ("ready", "leased", "bytes", "workers")},
+        }
+        for name, queue in state["queues"].items()
+    ]
+
+
+def describe_queues(queues: list[dict[str, Any]]) -> str:
+    """What `queues_as_data` gives, for people."""
+    if not queues:
+        return "no queues: a queue is made when something is sent to it"
+    return table(queues[0], (queue.values() for queue in queues))
+
+
+def describe_control(answer: dict[str, Any]) -> str:
+    """The answer to ``Control``, for people."""
+    state = _state_of(answer)
+    return f"queue {answer['queue']!r} is {'as usual' if state == 'running' else state}"
+
+
+def _state_of(queue: dict[str, Any]) -> str:
+    held_up = [word for word in ("paused", "draining") if queue.get(word)]
+    return ", ".join(held_up) or ("full" if queue.get("withheld") else "running")
+
+
+def repeat(look: Callable[[], str], every_s: float, *, clears: bool) -> None:
+    """Print what ``look`` gives, again and again until Ctrl-C; ``clears`` the screen before.
+
+    The first look raises as it does. When later ones meet no broker, that is said on stderr,
+    once, and then it goes on.
+    """
+    never, is_lost = threading.Event(), False
+    text = look()
+    try:
+        while True:
+            if text:
+                print("\x1b[H\x1b[2J" + text if clears else text, flush=True)
+            due = monotonic() // every_s * every_s + every_s
+            never.wait(due - monotonic())
+            try:
+                text, is_lost = look(), False
+            except BrokerLost as error:
+                if not is_lost:
+                    print(f"zqueue: {error}", file=sys.stderr, flush=True)
+                text, is_lost = "", True
+    except KeyboardInterrupt:
+        pass  # That is how it ends.
 
 
 def dead_as_data(answer: dict[str, Any]) -> dict[str, Any]:

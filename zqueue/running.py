@@ -9,8 +9,8 @@ import functools
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -39,6 +39,14 @@ class Work:
     sent_at: float = 0.0
     """When the oldest of its tasks was sent, by this process's clock, but for the time on the
     network."""
+    contexts: dict[int, str] = dataclasses.field(default_factory=dict)
+    """Trace contexts of bodies for a batch handler, by position."""
+
+    def contexts_of(self, first: int, tasks: int) -> Iterator[str]:
+        """Those of some tasks."""
+        for position, traceparent in self.contexts.items():
+            if first <= position < first + tasks:
+                yield traceparent
 
 
 @dataclasses.dataclass(slots=True)
@@ -175,7 +183,9 @@ def current_of(
 ) -> Current:
     """What is to be known of the task at a position of a batch."""
     batch = work.batch
-    task_id = f"{batch.origin:012x}-{batch.sequence}-{batch.first + position}"
+    task_id = ""  # An earlier broker does not say which tasks these are.
+    if batch.sequence:
+        task_id = f"{batch.origin:012x}-{batch.sequence}-{batch.first + position}"
     return Current(
         handler.name,
         batch.queue,
@@ -186,12 +196,30 @@ def current_of(
     )
 
 
+RING_AGAIN_S = 0.001
+
+_is_shielded = False
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """No alarm rings in here; it rings afterwards. For the main thread."""
+    global _is_shielded
+    before, _is_shielded = _is_shielded, True
+    try:
+        yield
+    finally:
+        _is_shielded = before
+
+
 def call_with_alarm(task: Callable[[], Any], limit_s: float) -> Any:
     """Call something in the main thread, raising `TaskTimeout` inside it after a while."""
     running = True
 
     def ring(number: int, frame: object) -> None:
-        if running:
+        if _is_shielded:
+            signal.setitimer(signal.ITIMER_REAL, RING_AGAIN_S)
+        elif running:
             raise TaskTimeout(text=f"ran longer than {limit_s:g} s")
 
     before = signal.signal(signal.SIGALRM, ring)

@@ -57,7 +57,7 @@ from .protocol.traced import take_contexts
 from .protocol.unpacking import unpack_bodies
 from .protocol.worker import Leased, LeasedBatch, Run, WorkerProtocol
 from .results import Failure, error_frame, pack_outcomes
-from .running import Gathered, Loop, Work, call_in_time, call_with_alarm, current_of
+from .running import Gathered, Loop, Work, call_in_time, call_with_alarm, current_of, shielded
 from .version import __version__
 
 logger = logging.getLogger(__name__)
@@ -320,21 +320,29 @@ class Worker:
 
     def _progress(self) -> tuple[int, int]:
         """How far the task that runs has come, if it said so."""
-        if self._current is not None and self._calls is not None:
-            work, position, current = self._current
-            if work is self._calls[1] and position == self._calls[0].position - 1:
-                return current.done, current.total
-        return 0, 0
+        if self._current is None:
+            return 0, 0
+        _, position, current = self._current
+        if self._calls is not None and position != self._calls[0].position - 1:
+            return 0, 0  # It is over, and the next one has said nothing.
+        return current.done, current.total
 
     def _tell_progress(self, work: Work, position: int, done: int, total: int) -> None:
         """Called from inside a handler. What finds no time is not told: more will come."""
-        if not work.batch.reply or not self._lock.acquire(timeout=PROGRESS_WAIT_S):
+        if not work.batch.reply:
             return
-        try:
-            self._protocol.progress(work.lease, work.offset + position, done, total)
-            self._dealer.send(self._protocol.to_send())
-        finally:
-            self._lock.release()
+        in_main = threading.current_thread() is threading.main_thread()
+        # A soft time-out must not ring while the lock is held.
+        with shielded() if in_main else contextlib.nullcontext():
+            if not self._lock.acquire(timeout=PROGRESS_WAIT_S):
+                return
+            try:
+                self._protocol.progress(work.lease, work.offset + position, done, total)
+                self._dealer.send(self._protocol.to_send())
+            finally:
+                self._lock.release()
+        if not in_main:
+            self._signals.wake()  # The socket may just have told us what the main thread awaits.
 
     def _meter_of(self, handler: Handler) -> TaskMeter:
         meter = self._meters.get(handler.name)
@@ -354,6 +362,8 @@ class Worker:
                 bodies = unpack_bodies(batch.body)
                 if len(bodies) != batch.tasks:
                     raise ProtocolError("malformed", "the batch does not hold what it says")
+                if handler.batch_max:
+                    work.contexts = take_contexts(bodies)
             else:
                 named = bool(batch.task)
                 calls = Calls(
@@ -521,17 +531,18 @@ class Worker:
         if not parts:
             return
         bodies = [body for _, _, some in parts for body in some]
-        contexts = take_contexts(bodies)
         work, first, _ = parts[0]
         current = Current(handler.name, handler.queue, attempt=work.batch.attempt)
         set_in_main(lambda: current)
+        self._current = (work, first, current)
         failures: dict[int, BaseException] = {}
         if handler.timeout is not None:
             self._slot.begin(work.lease, work.offset + first, began + handler.timeout)
         tracer = self._app.tracer
         span: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
         if tracer is not None:
-            span = tracer.run(current, began - work.sent_at, contexts.values())
+            contexts = [c for w, at, some in parts for c in w.contexts_of(at, len(some))]
+            span = tracer.run(current, began - work.sent_at, contexts)
         try:
             with span:
                 self._call_with_bodies(handler, bodies, current)
@@ -542,6 +553,7 @@ class Worker:
         finally:
             self._slot.clear()
             set_in_main(None)
+            self._current = None
         if failures:
             self._failures.add(work.batch, next(iter(failures.values())), len(failures))
         with self._lock:

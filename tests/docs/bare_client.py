@@ -31,6 +31,7 @@ PATIENCE_S = 20.0
 pack: Callable[[Any], bytes] = msgpack.packb
 unpack: Callable[[bytes], Any] = msgpack.unpackb
 
+
 def traced(traceparent: str, body: Any) -> bytes:
     """A packed body with a trace context: section 10."""
     context = bytes.fromhex(traceparent.replace("-", ""))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from .bare_client import Wires
+from .commands import Shell
 from .processes import broker
 
 
@@ -20,3 +22,13 @@ def url(tmp_path: Path) -> str:
 def wires(url: str) -> Iterator[Wires]:
     with broker(url), Wires(url) as wires:
         yield wires
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    shell = Shell(tmp_path)
+    yield shell
+    for process in reversed(shell.started):
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)

@@ -308,8 +308,8 @@ def test_the_bytes_of_the_example_are_the_messages_they_say() -> None:
         assert messages.encode(message) == frames[0]
         names.add(name)
     assert names >= {
-        "Hello", "Welcome", "Publish", "Confirm", "Deliver", "Progress", "Settle", "Result", "Report",
-        "Control", "Tell",
+        "Hello", "Welcome", "Publish", "Confirm", "Deliver", "Progress", "Settle",
+        "Result", "Report", "Control", "Tell",
     }  # fmt: skip
 
 

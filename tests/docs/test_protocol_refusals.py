@@ -12,13 +12,16 @@ import zmq
 
 from . import bare_client
 from .bare_client import (
+    CONTROL,
     DELIVER,
     DONE,
     GOODBYE,
     HEARTBEAT,
+    PROGRESS,
     PUBLISH,
     REFUSE,
     RESULTS,
+    RETURNED,
     SETTLE,
     Observer,
     Producer,
@@ -121,6 +124,14 @@ UNNUMBERED: dict[str, tuple[str, Say]] = {
     "version": ("wrong-version", lambda p, w: p.say_raw(pack([2, HEARTBEAT, []]))),
     "role": ("wrong-role", lambda p, w: p.say(SETTLE, 1, 1, [])),
     "question": ("malformed", lambda p, w: p.say(bare_client.ASK, "why")),
+    "unknown queue": ("unknown-queue", lambda p, w: w.say(CONTROL, "pause", "none")),
+    "action": ("malformed", lambda p, w: p.say(CONTROL, "stop", "q")),
+    "control fields": ("malformed", lambda p, w: p.say(CONTROL, "pause")),
+    "control type": ("malformed", lambda p, w: p.say(CONTROL, "pause", b"q")),
+    "progress fields": ("malformed", lambda p, w: w.say(PROGRESS, 1, 0, 1)),
+    "progress type": ("malformed", lambda p, w: w.say(PROGRESS, 1, 0, 1.5, 2)),
+    "progress size": ("malformed", lambda p, w: w.say(PROGRESS, 1, 0, 1 << 63, 2)),
+    "producer progresses": ("wrong-role", lambda p, w: p.say(PROGRESS, 1, 0, 1, 2)),
     "settle status": ("malformed", lambda p, w: w.say(SETTLE, 1, 1, [[0, 0, 1, 4]])),
     "settle frames": ("malformed", lambda p, w: w.say(SETTLE, 1, 1, [[0, 0, 1, RESULTS]])),
     "report": ("malformed", lambda p, w: w.say(bare_client.REPORT)),
@@ -284,3 +295,77 @@ def test_the_plain_lane(url: str, tmp_path: Path) -> None:
         assert producer.refused() == ("no-results", refused)
         push.close(0)
         pull.close(0)
+
+
+# --- queues that are held up ---
+
+
+def test_a_paused_queue_hands_nothing_out(wires: Wires) -> None:
+    producer, worker, observer = Producer(wires), Worker(wires, "q"), Observer(wires)
+    producer.hello()
+    worker.hello()
+    worker.credit(2)
+    first = producer.publish("q", [1, 2, 3], reply=True)
+    delivery = worker.delivery()
+    assert observer.control("pause", "q") == (True, False)
+    producer.confirm(first, producer.publish("q", [4]))
+    worker.settle(delivery.lease, [0, 0, 1, RESULTS], [0, 1, 1, RETURNED], carry=([1],), credit=9)
+    worker.is_settled()
+    assert worker.pop(DELIVER) is None
+    queue = observer.ask()["queues"]["q"]
+    assert (queue["ready"], queue["leased"], queue["paused"]) == (3, 0, True)
+    assert observer.control("resume", "q") == (False, False)
+    delivery = worker.delivery()
+    assert delivery.bodies == [2, 3, 4]
+    assert delivery.attempts == {1}
+
+
+def test_a_draining_queue_takes_nothing_new(wires: Wires) -> None:
+    producer, worker, observer = Producer(wires), Worker(wires, "q"), Observer(wires)
+    producer.hello()
+    taken = producer.publish("q", [1])
+    frames = producer.unconfirmed[taken]
+    producer.confirm(taken)
+    assert observer.control("drain", "q") == (False, True)
+    postponed = producer.publish("q", [2])
+    assert producer.refused() == ("draining", postponed)
+    producer.confirmed.clear()
+    producer.say_raw(*frames)
+    producer.confirm(taken)
+    producer.confirm(producer.publish("other", [3]))
+    worker.hello()
+    worker.credit(9)
+    assert worker.delivery().bodies == [1]
+    assert observer.control("pause", "q") == (True, True)
+    assert observer.control("resume", "q") == (False, False)
+    producer.say_raw(*producer.unconfirmed[postponed])
+    producer.confirm(postponed)
+    assert worker.delivery().bodies == [2]
+
+
+def test_the_plain_lane_is_held_up_with_its_queue(url: str, tmp_path: Path) -> None:
+    ingest, egress = f"ipc://{tmp_path}/in", f"ipc://{tmp_path}/out"
+    with (
+        broker(url, "--ingest", ingest, "--egress", f"out={egress}"),
+        Wires(url) as wires,
+    ):
+        observer = Observer(wires)
+        push, pull = wires.socket(zmq.PUSH, ingest), wires.socket(zmq.PULL, egress)
+        push.send_multipart([b"in", pack([0])])
+        observer.until(lambda info: "in" in info["queues"])
+        assert observer.control("drain", "in") == (False, True)
+        assert observer.control("pause", "out") == (True, False)
+        push.send_multipart([b"out", pack([1])])
+        observer.until(lambda info: info["queues"]["out"]["ready"] == 1)
+        push.send_multipart([b"in", pack([2])])
+        push.send_multipart([b"out", pack([3])])  # Behind the one that is not taken.
+        assert not pull.poll(200)
+        told = observer.ask()["queues"]
+        assert (told["in"]["ready"], told["out"]["ready"]) == (1, 1)
+        observer.control("resume", "out")
+        assert pull.poll(20_000)
+        assert pull.recv_multipart() == [b"out", pack([1])]
+        observer.control("resume", "in")
+        assert pull.poll(20_000)
+        assert pull.recv_multipart() == [b"out", pack([3])]
+        observer.until(lambda info: info["queues"]["in"]["ready"] == 2)

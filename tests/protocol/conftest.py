@@ -12,6 +12,7 @@ from zqueue.protocol.codec import pack
 from zqueue.protocol.messages import (
     REPLY,
     Confirm,
+    Control,
     Credit,
     Deliver,
     Hello,
@@ -79,6 +80,10 @@ class Talk:
     ) -> None:
         """Tasks are over; nothing is heard yet."""
         self.broker.receive(peer, [encode(Settle(lease, credit, runs)), *frames], self.now)
+
+    def control(self, action: str, queue: str = "q", peer: bytes = b"o") -> None:
+        """Somebody does something to a queue; nothing is heard yet."""
+        self.broker.receive(peer, [encode(Control(action, queue))], self.now)
 
     def ready(self, queue: str = "q") -> int:
         """Ready tasks of a queue."""

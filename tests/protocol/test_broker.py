@@ -615,7 +615,8 @@ class TestAnswersCanAlwaysBePacked:
 BIG = (1 << 63) - 1
 ints = st.sampled_from([0, 1, 2, 3, 500, 501, 502, BIG]) | st.integers(0, BIG)
 ids = st.sampled_from([b"p", b"w", b"s", b"o", b"x"]) | st.binary(min_size=1, max_size=32)
-texts = st.sampled_from(["q", "", "t", "producer", "worker", "info", "dead", "timeout", "crashed"])
+texts = st.sampled_from(["q", "", "t", "producer", "worker", "info", "dead", "timeout", "crashed",
+                         "pause", "drain", "resume"])  # fmt: skip
 texts |= st.text(max_size=5)
 by_type: dict[Any, st.SearchStrategy[Any]] = {
     int: ints,
@@ -626,7 +627,10 @@ by_type: dict[Any, st.SearchStrategy[Any]] = {
     list[list[int]]: st.lists(
         st.tuples(st.integers(0, 2), ints, ints, st.integers(0, 5)).map(list), max_size=3
     ),
-    list[list[Any]]: st.lists(st.tuples(texts, ints, ints, ints).map(list), max_size=3),
+    list[list[Any]]: st.lists(
+        st.tuples(texts, st.lists(ints, min_size=3, max_size=8)).map(lambda row: [row[0], *row[1]]),
+        max_size=3,
+    ),
 }
 messages = st.one_of(
     [

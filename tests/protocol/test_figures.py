@@ -9,7 +9,7 @@ import pytest
 from zqueue.core.histogram import Histogram
 from zqueue.core.meter import TaskMeter
 from zqueue.errors import ProtocolError
-from zqueue.protocol.figures import OTHER, TASKS_MAX, Figures, PausesByRole
+from zqueue.protocol.figures import GONE_MAX, OTHER, TASKS_MAX, Figures, PausesByRole
 
 
 def of(done: int, run_s: float = 0.001) -> list[object]:
@@ -95,3 +95,39 @@ def test_pauses_as_reported(report: dict[str, Any], pauses: Any) -> None:
     assert told == ({} if pauses is None else {"worker": pauses})
     by_role.left(b"w", "worker", report)
     assert by_role.add_up([]) == told, "it outlives who told it"
+
+
+def gc(count: int, longest: float = 1.0) -> dict[str, Any]:
+    """What a peer reports of so many pauses."""
+    return {"gc": {"count": count, "total": float(count), "max": longest}}
+
+
+def test_pauses_of_a_role_add_up() -> None:
+    by_role = PausesByRole()
+    by_role.left(b"a", "worker", gc(1, 5.0))
+    by_role.left(b"b", "producer", gc(2))
+    told = by_role.add_up([("worker", gc(4, 2.0)), ("worker", {}), ("supervisor", gc(8))])
+    assert {role: pauses["count"] for role, pauses in told.items()} == {
+        "worker": 5, "producer": 2, "supervisor": 8,
+    }  # fmt: skip
+    assert told["worker"]["max"] == 5.0
+    assert repr(by_role) == "<PausesByRole of 2 who left>"
+
+
+def test_what_it_told_last_counts() -> None:
+    by_role = PausesByRole()
+    by_role.left(b"a", "worker", gc(1))
+    by_role.left(b"a", "worker", gc(3))
+    assert by_role.add_up([])["worker"]["count"] == 3
+
+
+def test_who_left_longest_ago_is_remembered_in_sum_only() -> None:
+    by_role = PausesByRole()
+    for number in range(GONE_MAX + 50):
+        by_role.left(b"%d" % number, ("worker", "producer")[number % 2], gc(1, float(number)))
+    told = by_role.add_up([])
+    assert {role: pauses["count"] for role, pauses in told.items()} == {
+        "worker": 525, "producer": 525,
+    }  # fmt: skip
+    assert told["producer"]["max"] == GONE_MAX + 49
+    assert repr(by_role) == f"<PausesByRole of {GONE_MAX} who left>"

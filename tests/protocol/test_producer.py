@@ -18,6 +18,7 @@ from zqueue.protocol.messages import (
     Confirm,
     Hello,
     Message,
+    Progress,
     Publish,
     Refuse,
     Result,
@@ -32,6 +33,7 @@ from zqueue.protocol.producer import (
     Confirmed,
     Postponed,
     ProducerProtocol,
+    Progressed,
     ResultsCame,
     ResultsLost,
 )
@@ -519,3 +521,36 @@ class TestWithTwoBrokers:
         t.settle(b"w", lease, [[0, 0, 1, DONE]])
         events += self.talk(t, side, b"p3", deliveries)[0]
         assert [type(event) for event in events] == [ResultsLost]
+
+
+class TestProgress:
+    def test_of_an_awaited_task(self, side: Side) -> None:
+        side.publish(reply=True)
+        assert side.hear(Progress(1, 0, 3, 10)) == [Progressed(1, 0, 3, 10)]
+        side.hear(Confirm([1, 1]))
+        assert side.hear(Progress(1, 1, BIG, 0)) == [Progressed(1, 1, BIG, 0)]
+
+    @pytest.mark.parametrize("position", [2, 3, BIG])
+    def test_beyond_the_batch_is_passed_over(self, side: Side, position: int) -> None:
+        side.publish(reply=True)
+        assert side.hear(Progress(1, position, 1, 2)) == []
+
+    def test_of_what_nobody_awaits_is_passed_over(self, side: Side) -> None:
+        side.publish()
+        side.publish(reply=True)
+        side.hear(Confirm([1, 2]))
+        side.hear(Result(2, 0, 2, DONE))
+        for sequence in (0, 1, 2, 3, BIG):
+            assert side.hear(Progress(sequence, 0, 1, 2)) == []
+
+    def test_after_a_lost_broker_it_is_passed_over(self, side: Side) -> None:
+        side.publish(reply=True)
+        side.hear(Confirm([1, 1]))
+        assert ResultsLost in {type(event) for event in side.reconnect(b"broker-2")}
+        assert side.hear(Progress(1, 0, 1, 2)) == []
+
+    def test_goes_on_after_a_reconnect(self, side: Side) -> None:
+        side.publish(reply=True)
+        side.hear(Confirm([1, 1]))
+        side.reconnect()
+        assert side.hear(Progress(1, 0, 1, 2)) == [Progressed(1, 0, 1, 2)]

@@ -2,8 +2,9 @@
 
 Real machines of every role are joined through a network that the test holds in its hand: two
 lists of messages for each connection. Hypothesis decides what is delivered, dropped, sent twice,
-settled, and who dies (the broker, too); after every step the broker's books are checked against a
-recount, and at the end everything is delivered and every promise must have been kept.
+settled, who dies (the broker, too), and which queues are paused, drained and resumed; after every
+step the broker's books are checked against a recount, and at the end everything is resumed and
+delivered, and every promise must have been kept.
 """
 
 from __future__ import annotations
@@ -29,22 +30,30 @@ from zqueue.protocol.link import Connected, Disconnected
 from zqueue.protocol.messages import (
     CRASHED,
     DONE,
+    DRAIN,
     FAILED,
     OPEN,
+    PAUSE,
     RESULTS,
+    RESUME,
     RETURNED,
     STOPPED,
     TIMEOUT,
     Confirm,
+    Control,
+    Deliver,
     Hello,
     Publish,
     Result,
     decode,
+    encode,
 )
+from zqueue.protocol.peers import Queue, origin_number
 from zqueue.protocol.producer import (
     BatchRefused,
     Confirmed,
     ProducerProtocol,
+    Progressed,
     ResultsCame,
     ResultsLost,
 )
@@ -147,6 +156,8 @@ class Broken(RuleBasedStateMachine):
         self.failed: set[int] = set()
         self.biggest_bytes = 0
         self.settles: list[list[bytes]] = []
+        self.published_before: dict[Queue, int] = {}
+        """What queues that drain had taken when they began to."""
         self.brokers = 0
         self._start_broker()
         self.producers = [self._producer() for _ in range(2)]
@@ -179,7 +190,7 @@ class Broken(RuleBasedStateMachine):
         self.routes[client.peer] = self.peers[client.peer] = client
 
     def _producer(self) -> ProducerClient:
-        name = self._name()
+        name = self._name()[::-1]  # So that they differ where an origin is made of them.
         return self._join(ProducerClient(ProducerProtocol(name, pack({}), lambda: 0.5), name, b""))
 
     def _worker(self, queues: str, supervised: bool, credit: int) -> WorkerClient:
@@ -206,7 +217,10 @@ class Broken(RuleBasedStateMachine):
         """As the driver does it: a send to a connection that is gone fails at once."""
         while messages := self.broker.to_send():
             for peer, frames in messages:
-                self._note_failure(self.peers[peer], decode(frames[0]))
+                message = decode(frames[0])
+                self._note_failure(self.peers[peer], message)
+                if isinstance(message, Deliver):
+                    assert not self.broker.intake.queues[message.queue].paused
                 client = self.routes.get(peer)
                 if client is None:
                     self.broker.unreachable(peer, frames, self.now)
@@ -275,6 +289,9 @@ class Broken(RuleBasedStateMachine):
         elif isinstance(event, Confirmed):
             assert not client.confirmed & set(event.sequences)
             client.confirmed |= set(event.sequences)
+        elif isinstance(event, Progressed):
+            assert event.sequence in client.awaited
+            assert client.tasks[event.sequence][event.position] == event.done, "of another task"
         elif isinstance(event, ResultsLost):
             assert client.awaited.pop(event.sequence)
             assert event.sequence in client.broken | client.gone, "nothing of it was lost"
@@ -305,6 +322,9 @@ class Broken(RuleBasedStateMachine):
                 ids = [number for number, _ in unpack_bodies(batch.body)]
                 assert len(ids) == batch.tasks
                 assert set(ids) <= self.published
+                (owner,) = (p for p in self.producers if origin_number(p.id) == batch.origin)
+                places = slice(batch.first, batch.first + batch.tasks)
+                assert owner.tasks[batch.sequence][places] == ids, "its id is another task's"
 
     def _note_failure(self, client: Client, message: Any) -> None:
         """Remember which tasks the broker answered for as failed: it may have given them up."""
@@ -488,6 +508,32 @@ class Broken(RuleBasedStateMachine):
         self.settles += messages
         worker.up.extend(messages)
 
+    @rule(who=st.integers(0, 20), which=st.integers(0, 20), delivered=st.booleans())
+    def progress(self, who: int, which: int, delivered: bool) -> None:
+        """A worker tells of a task that it has or had; `done` says of which."""
+        worker = self.workers[who % len(self.workers)]
+        if worker.held:
+            lease = list(worker.held)[which % len(worker.held)]
+            batches = [batch for batch, _ in worker.held[lease]]
+            ids = [number for batch in batches for number, _ in unpack_bodies(batch.body)]
+            worker.machine.progress(lease, which % len(ids), ids[which % len(ids)], 0)
+            self._flush(worker)
+            while delivered and worker.up:
+                self._deliver_up(worker)
+
+    # --- rules: queues ---
+
+    @rule(queue=st.sampled_from(QUEUES), action=st.sampled_from((PAUSE, DRAIN, RESUME, RESUME)))
+    def control(self, queue: str, action: str) -> None:
+        """Anybody may; here it is the supervisor."""
+        self.broker.receive(self.supervisor.peer, [encode(Control(action, queue))], self.now)
+        known = self.broker.intake.queues.get(queue)
+        if known is not None and action == DRAIN:
+            self.published_before.setdefault(known, known.counters.published)
+        elif known is not None and action == RESUME:
+            self.published_before.pop(known, None)
+        self._flush_broker()
+
     @precondition(lambda self: self.settles)
     @rule(who=st.integers(0, 20), age=st.integers(1, 30))
     def settle_again(self, who: int, age: int) -> None:
@@ -600,6 +646,12 @@ class Broken(RuleBasedStateMachine):
         assert c.results_lost == 0
 
     @invariant()
+    def what_drains_takes_nothing(self) -> None:
+        for queue, published in self.published_before.items():
+            assert queue.draining
+            assert queue.counters.published == published
+
+    @invariant()
     def workers_hold_what_they_may(self) -> None:
         for worker in self.broker._workers.values():
             in_flight = sum(lease.tasks for lease in worker.leases.values())
@@ -622,6 +674,8 @@ class Broken(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """The network heals, workers are well: every promise must have been kept."""
+        for queue in QUEUES:
+            self.control(queue, RESUME)
         self._worker("abc", False, credit=4)
         for _ in range(DRAIN_ROUNDS):
             self._deliver_all()

@@ -10,7 +10,15 @@ from zqueue.core.histogram import Histogram
 from zqueue.core.meter import TaskMeter
 from zqueue.protocol.codec import pack
 from zqueue.protocol.intake import METERED_QUEUES_MAX
-from zqueue.protocol.messages import Ask, Goodbye, Publish, Report, encode, unpack_map
+from zqueue.protocol.messages import (
+    Ask,
+    Departed,
+    Goodbye,
+    Publish,
+    Report,
+    encode,
+    unpack_map,
+)
 
 
 def stats(talk: Any) -> dict[str, Any]:
@@ -100,6 +108,114 @@ def test_what_producers_report_adds_up(talk: Any) -> None:
     t.say(b"p", Report(), pack({"confirm": confirms.to_wire()}))
     t.say(b"p", Report(), pack({"confirm": confirms.to_wire()}))
     assert Histogram.from_wire(stats(t)["confirm"]).count == 2
+
+
+def test_a_supervisor_reports_its_state(talk: Any) -> None:
+    t = talk()
+    about = {"pid": 7, "host": "here", "version": "1.2"}
+    t.hello("supervisor", b"s", **about)
+    t.hear()
+    assert stats(t)["supervisors"] == [{**about, "report": {}}]
+    for restarts in (1, 2):
+        t.say(b"s", Report(), pack({"processes": 4, "restarts": restarts}))
+    told = stats(t)
+    assert told["supervisors"] == [{**about, "report": {"processes": 4, "restarts": 2}}]
+    assert told["workers"] == []
+    t.say(b"s", Goodbye())
+    assert stats(t)["supervisors"] == []
+
+
+def test_a_supervisors_figures_count_like_everybodys(talk: Any) -> None:
+    t = talk()
+    t.hello("supervisor", b"s")
+    t.say(b"s", Report(), pack({"tasks": {"t": meter(3, 0.01)}, "gc": 7}))
+    told = stats(t)
+    assert told["figures"]["t"][0] == 3
+    assert told["supervisors"][0]["report"] == {"gc": 7}
+
+
+class TestPauses:
+    """Of garbage collectors, by role."""
+
+    def gc(self, count: int, longest: float = 1.0) -> dict[str, Any]:
+        return {"gc": {"count": count, "total": float(count), "max": longest}}
+
+    def counts(self, t: Any) -> dict[str, int]:
+        told = stats(t)["gc_pause_ms"]
+        del told["broker"]
+        return {role: pauses["count"] for role, pauses in told.items()}
+
+    def test_of_nobody(self, talk: Any) -> None:
+        assert self.counts(talk()) == {"worker": 0}
+
+    def test_of_each_role(self, talk: Any) -> None:
+        t = talk()
+        for role, peer, count in (
+            ("worker", b"w1", 1), ("worker", b"w2", 2), ("producer", b"p", 4),
+            ("supervisor", b"s", 8),
+        ):  # fmt: skip
+            t.hello(role, peer, queues=["q"])
+            t.say(peer, Report(), pack(self.gc(count)))
+        assert self.counts(t) == {"worker": 3, "producer": 4, "supervisor": 8}
+
+    @pytest.mark.parametrize("role", ["worker", "producer", "supervisor"])
+    @pytest.mark.parametrize("left", [True, False])
+    def test_who_left_and_comes_back_counts_once(self, talk: Any, role: str, left: bool) -> None:
+        t = talk()
+        t.hello(role, b"1", b"me", queues=["q"])
+        t.say(b"1", Report(), pack(self.gc(5)))
+        if left:
+            t.say(b"1", Goodbye())
+            assert self.counts(t)[role] == 5
+        t.hello(role, b"2", b"me", queues=["q"])
+        t.say(b"2", Report(), pack(self.gc(6)))
+        t.now += 3.0
+        t.say(b"2", Report(), pack(self.gc(6)))
+        t.now += 3.0
+        t.broker.tick(t.now)  # By now the first connection is lost in any case.
+        assert self.counts(t)[role] == 6
+        t.say(b"2", Goodbye())
+        assert self.counts(t)[role] == 6
+
+    def test_it_is_not_less_in_between(self, talk: Any) -> None:
+        """A counter that falls looks like a new process to whoever reads it."""
+        t = talk()
+        t.worker(b"1", id=b"me")
+        t.say(b"1", Report(), pack(self.gc(5)))
+        t.worker(b"2", id=b"me")
+        assert self.counts(t)["worker"] == 5
+        t.say(b"2", Report(), pack({"done": 1}))
+        assert self.counts(t)["worker"] == 5
+        t.say(b"2", Report(), pack(self.gc(6)))
+        assert self.counts(t)["worker"] == 6
+
+    def test_who_was_reported_dead_counts_on(self, talk: Any) -> None:
+        t = talk()
+        t.hello("supervisor", b"s")
+        t.worker(b"w", supervisor=b"s")
+        t.say(b"w", Report(), pack(self.gc(5)))
+        t.say(b"s", Departed(b"w", "crashed", 0, 0, ""))
+        assert self.counts(t)["worker"] == 5
+        t.worker(b"w2", id=b"w", supervisor=b"s")
+        t.say(b"w2", Report(), pack(self.gc(7)))
+        assert self.counts(t)["worker"] == 7
+
+    def test_silence_counts_on(self, talk: Any) -> None:
+        t = talk(liveness_s=5.0)
+        t.worker(b"w")
+        t.say(b"w", Report(), pack(self.gc(5, 3.5)))
+        t.broker.tick(t.now + 5.0)
+        assert stats(t)["workers"] == []
+        told = stats(t)["gc_pause_ms"]["worker"]
+        assert (told["count"], told["max"]) == (5, 3.5)
+
+    def test_an_id_may_change_its_role(self, talk: Any) -> None:
+        t = talk()
+        t.worker(b"x")
+        t.say(b"x", Report(), pack(self.gc(5)))
+        t.producer(b"x")
+        t.say(b"x", Report(), pack(self.gc(1)))
+        assert sum(self.counts(t).values()) >= 1
 
 
 def test_a_report_that_makes_no_sense_is_refused(talk: Any) -> None:

@@ -17,6 +17,7 @@ from zqueue.protocol.messages import (
     Heartbeat,
     Hello,
     Message,
+    Progress,
     Refuse,
     Report,
     Settle,
@@ -28,7 +29,7 @@ from zqueue.protocol.worker import Leased, LeasedBatch, Run, SupervisorProtocol,
 
 WELCOME = Welcome(b"broker-1", 1000, 5000)
 UNKNOWN = Refuse("unknown-peer", 0, "")
-DELIVER = Deliver(7, "q", [["t", 0, 2, 1, 250], ["", 1, 1, 3]])
+DELIVER = Deliver(7, "q", [["t", 0, 2, 1, 250, 1 << 47, 9, 40], ["", 1, 1, 3, 0, 5, 1, 0]])
 FRAMES = (pack([1, 2]), pack([3]))
 
 
@@ -73,12 +74,24 @@ class TestWorker:
             Leased(
                 7,
                 [
-                    LeasedBatch("q", "t", False, 2, 1, 250, FRAMES[0]),
-                    LeasedBatch("q", "", True, 1, 3, 0, FRAMES[1]),
+                    LeasedBatch("q", "t", False, 2, 1, 250, FRAMES[0], 1 << 47, 9, 40),
+                    LeasedBatch("q", "", True, 1, 3, 0, FRAMES[1], 5, 1, 0),
                 ],
             )
         ]
         assert repr(worker) == "<WorkerProtocol ready, 1 leases>"
+
+    @pytest.mark.parametrize(
+        ("more", "known"),
+        [([], (0, 0, 0, 0)), ([250], (250, 0, 0, 0)), ([250, 7, 8, 9], (250, 7, 8, 9)),
+         ([250, 7, 8, 9, 10, 11], (250, 7, 8, 9))],
+    )  # fmt: skip
+    def test_batches_of_an_earlier_and_a_later_broker(
+        self, worker: WorkerProtocol, more: list[int], known: tuple[int, ...]
+    ) -> None:
+        (leased,) = hear(worker, Deliver(7, "q", [["t", 1, 1, 3, *more]]), FRAMES[1])
+        age_us, *numbers = known
+        assert leased.batches == [LeasedBatch("q", "t", True, 1, 3, age_us, FRAMES[1], *numbers)]
 
     @pytest.mark.parametrize("frames", [(), FRAMES[:1], (*FRAMES, b"")])
     def test_a_delivery_that_lacks_frames_is_passed_over(
@@ -123,6 +136,24 @@ class TestWorker:
         assert sent(worker) == [Hello("worker", b"me")]
         assert hear(worker, WELCOME) == [Connected(same_broker=True)]
         assert sent(worker) == [Credit(4)]
+
+    def test_tells_how_far_a_task_has_come(self, worker: WorkerProtocol) -> None:
+        worker.progress(7, 0, 1, 2)
+        assert sent(worker) == [], "there is no such lease"
+        hear(worker, DELIVER, *FRAMES)
+        worker.progress(7, 2, 1, 2)
+        assert sent(worker) == [Progress(7, 2, 1, 2)]
+        worker.settle(7, [Run(0, 0, 2, DONE)], [], credit=5, last=True)
+        worker.progress(7, 2, 2, 2)
+        assert [type(message) for message in sent(worker)] == [Settle], "the lease is over"
+
+    def test_what_it_told_of_a_lost_lease_is_not_said(self, worker: WorkerProtocol) -> None:
+        hear(worker, DELIVER, *FRAMES)
+        worker.progress(7, 0, 1, 2)
+        hear(worker, UNKNOWN)
+        worker.progress(7, 0, 2, 2)
+        worker.tick(10.0)
+        assert sent(worker) == [Hello("worker", b"me")]
 
     def test_reports(self, worker: WorkerProtocol) -> None:
         worker.report({"done": 4})
@@ -169,6 +200,15 @@ class TestSupervisor:
         supervisor.tick(10.0)
         assert sent(supervisor) == [Hello("supervisor", b"boss")]
         assert supervisor.link.workers == []
+
+    def test_reports(self, supervisor: SupervisorProtocol) -> None:
+        supervisor.report({"processes": 4})
+        ((header, frame),) = supervisor.to_send()
+        assert (decode(header), frame) == (Report(), pack({"processes": 4}))
+        hear(supervisor, UNKNOWN)
+        supervisor.report({"processes": 5})
+        supervisor.tick(10.0)
+        assert sent(supervisor) == [Hello("supervisor", b"boss")]
 
     def test_nonsense_is_passed_over(self, supervisor: SupervisorProtocol) -> None:
         supervisor.receive([b"\xc1"], 10.0)

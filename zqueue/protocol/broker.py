@@ -296,7 +296,6 @@ class BrokerProtocol:
             return  # Whoever greets is better served by the next broker.
         about = unpack_map(frames[0]) if frames else {}
         self._lose_former_self(message, peer, now)
-        self._pauses.is_back(message.id)
         if len(self._peers) >= self.limits.peers_max:
             self._send(peer, Refuse(TOO_MANY_PEERS, 0, "the broker has no room for you"), [])
             return
@@ -362,7 +361,7 @@ class BrokerProtocol:
         known = self._peers.pop(peer, None)
         self._liveness.forget(peer)
         if known is not None and not isinstance(known, Observer):
-            self._pauses.left(known.id, _role_of(known), known.report)
+            self._keep_pauses(known)
         if isinstance(known, Producer):
             known.peer = None
             self._former[peer] = known
@@ -381,6 +380,13 @@ class BrokerProtocol:
             alone = not known.supervisor
             crashed = how is Loss.UNREACHABLE or (how is Loss.SILENT and alone)
             self.dispatch.take_back(known, crashed=crashed)
+
+    def _keep_pauses(self, known: Producer | Worker | Supervisor) -> None:
+        """Whoever leaves may come back, and tells again what it told; or is back already."""
+        here = (p for p in self._peers.values() if not isinstance(p, Observer))
+        if not any(peer.id == known.id and "gc" in peer.report for peer in here):
+            self._pauses.left(known.id, _role_of(known), known.report)
+        known.report = {}
 
     def _lose_worker(self, worker: Worker) -> None:
         del self._workers[worker.id]
@@ -440,6 +446,8 @@ class BrokerProtocol:
             raise ProtocolError(MALFORMED, f"the report is over {REPORT_BYTES_MAX} bytes")
         self.figures.add(report)
         peer.report = state
+        if "gc" in state:
+            self._pauses.is_back(peer.id)
 
     def _on_departed(
         self, supervisor: Supervisor, message: Departed, frames: list[bytes], now: float
@@ -451,7 +459,7 @@ class BrokerProtocol:
             return
         self._peers.pop(worker.peer, None)
         self._liveness.forget(worker.peer)
-        self._pauses.left(worker.id, "worker", worker.report)
+        self._keep_pauses(worker)
         self._lose_worker(worker)
         if message.reason == CRASHED:
             self.counters.workers_lost += 1
@@ -491,7 +499,8 @@ class BrokerProtocol:
         """The state of things, as plain data."""
         peers = [peer for peer in self._peers.values() if not isinstance(peer, Observer)]
         supervisors = [peer for peer in peers if isinstance(peer, Supervisor)]
-        reports = [(_role_of(peer), peer.report) for peer in peers]
+        # One that lost its connection may be here twice for a while.
+        reports = {p.id: (_role_of(p), p.report) for p in peers if "gc" in p.report}
         return {
             "id": self.id.hex(),
             "draining": self.intake.draining,
@@ -514,7 +523,7 @@ class BrokerProtocol:
             "gc_pause_ms": {
                 "broker": self.pauses.stats(),
                 "worker": add_up([]),
-                **self._pauses.add_up(reports),
+                **self._pauses.add_up(reports.values()),
             },
             **self.about(),
         }

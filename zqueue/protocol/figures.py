@@ -33,7 +33,7 @@ class PausesByRole:
     """Pauses of the garbage collectors of all peers that are or were here, by role.
 
     A peer tells all of its pauses since it started. So what it told last is kept when it leaves,
-    and dropped when it is back.
+    and dropped when it is back and tells them again.
     """
 
     __slots__ = ("_folded", "_gone")
@@ -58,7 +58,7 @@ class PausesByRole:
             self._folded[role] = add_up([before, pauses] if before else [pauses])
 
     def is_back(self, id: bytes) -> None:
-        """A peer greets, perhaps again."""
+        """A peer tells of its pauses, perhaps again."""
         self._gone.pop(id, None)
 
     def add_up(self, here: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, PauseStats]:
