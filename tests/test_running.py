@@ -255,7 +255,8 @@ class TestCurrentOf:
 
     def test_an_earlier_broker_does_not_say_which_task_it_is(self) -> None:
         """No id is better than one that many tasks have."""
-        task = current_of(Handler("t", "q", print), work(), 0, "", nobody)
+        leased = Work(1, 0, 0, LeasedBatch("q", "t", True, 1, 1, 0, b""), [1])
+        task = current_of(Handler("t", "q", print), leased, 0, "", nobody)
         assert task.id == ""
 
 

@@ -12,9 +12,7 @@ def test_every_line_is_json_and_names_the_task(processes: Processes) -> None:
     broker = processes.zqueue("--log-format", "json", "broker", "--bind", "tcp://127.0.0.1:*")
     said = wait_until(lambda: broker.err.splitlines(), what="the broker's first line")
     url = json.loads(said[0])["message"].split()[2]
-    pool = processes.zqueue(
-        "--log-format", "json", "worker", str(APPS / "traced.py"), "--url", url
-    )
+    pool = processes.zqueue("--log-format", "json", "worker", str(APPS / "traced.py"), "--url", url)
     with zqueue.Producer(url) as producer:
         producer.submit("default", [1, 2], task="add").result(timeout=10)
         producer.send("default", [], task="fail")

@@ -23,7 +23,8 @@ Span = dict[str, Any]
 def app(broker: Broker, workers: StartWorkers) -> Iterator[ModuleType]:
     """The traced app, in this process as in the worker's; the worker is there."""
     spec = importlib.util.spec_from_file_location("traced_here", APPS / "traced.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.app.url = broker.url
