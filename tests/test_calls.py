@@ -535,3 +535,32 @@ def test_claiming_and_giving_up_are_one_step_each(first: str, line: int) -> None
     claimed = [task for task in came if callable(task)]
     assert len(claimed) + c.given_up == 1
     assert (c.position, c.total) == (1 + len(claimed), 2)
+
+
+class TestLimit:
+    """A run of tasks that turn out to be slow ends before all of them have run."""
+
+    def test_no_task_begins_once_the_time_is_over(self) -> None:
+        began: list[float] = []
+
+        def slow(number: int) -> int:
+            began.append(time.monotonic())
+            while time.monotonic() < began[-1] + 0.002:
+                pass
+            return number
+
+        c = calls(slow, [[n] for n in range(1_000)])
+        c.run(1_000, 0.02)
+        assert 0 < c.position < 1_000
+        assert began[-1] - began[0] < 0.02, "the last one began in time"
+        assert c.position == len(began)
+        values, failures = c.take_outcomes()
+        assert values == list(range(c.position))
+        assert not failures
+        c.run(10)
+        assert c.position == len(began) == len(values) + 10, "what is left runs later"
+
+    def test_quick_tasks_all_run(self) -> None:
+        c = calls(abs, [[n] for n in range(4_000)])
+        c.run(4_000, LONG_S)
+        assert c.position == 4_000

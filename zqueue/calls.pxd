@@ -46,7 +46,7 @@ cdef class Calls:
     cdef bint _named
     cdef Reader _reader
     cdef TaskMeter _meter
-    cdef double _sent_at, _began
+    cdef double _sent_at, _began, _until
     cdef Py_ssize_t _untimed, _stride, _traced
     cdef str _traceparent
 

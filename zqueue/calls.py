@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any, Never
 
 from msgpack import ExtType
@@ -64,6 +65,7 @@ class Calls:
         self._meter = TaskMeter() if meter is None else meter
         self._sent_at = sent_at
         self._began = _now()
+        self._until = inf
         self._untimed = 0
         """Tasks that began since the clock was looked at."""
         self._stride = STRIDE if self._meter.quick >= QUICK_TASKS else 1
@@ -85,15 +87,21 @@ class Calls:
         self.values: list[Any] | None = [] if keep else None
         self.failures: list[Failure] = []
 
-    def run(self, count: int) -> None:
-        """Run up to so many more tasks. An exception of one of them ends this call early."""
+    def run(self, count: int, limit_s: float = inf) -> None:
+        """Run up to so many more tasks, and begin none when so many seconds are over.
+
+        An exception of one of them ends this call early.
+        """
         self._began = _now()
+        self._until = self._began + limit_s
         while count > 0 and self._claim():
             count -= 1
             self._untimed += 1
             value = self._call(self._read())
             if METERED and self._untimed >= self._stride:
                 self._measure()
+                if self._began >= self._until:
+                    count = 0
             if self.values is not None:
                 self.values.append(value)
         if METERED and self._untimed:

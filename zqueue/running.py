@@ -42,6 +42,11 @@ class Work:
     contexts: dict[int, str] = dataclasses.field(default_factory=dict)
     """Trace contexts of bodies for a batch handler, by position."""
 
+    @property
+    def kind(self) -> tuple[str, str]:
+        """What tasks these are."""
+        return self.batch.queue, self.batch.task
+
     def contexts_of(self, first: int, tasks: int) -> Iterator[str]:
         """Those of some tasks."""
         for position, traceparent in self.contexts.items():

@@ -37,7 +37,7 @@ from .protocol.link import Connected, Disconnected, State
 from .protocol.messages import CRASHED, STOPPED, TIMEOUT
 from .protocol.worker import SupervisorProtocol
 from .version import __version__
-from .worker import WorkerSpec
+from .worker_process import WorkerSpec
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Child:
             log_format=config.log_format,
         )
         self.process = start_python(
-            "zqueue.worker",
+            "zqueue.worker_process",
             "main",
             json.dumps(dataclasses.asdict(spec)),
             pass_fds=(self.slot.fd, self._life_reader),

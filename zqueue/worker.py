@@ -17,16 +17,13 @@ while one runs.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
-import json
 import logging
 import os
 import random
 import resource
 import signal
 import socket as stdlib_socket
-import sys
 import threading
 from collections import deque
 from time import monotonic
@@ -39,11 +36,9 @@ from .core.credit import CreditMeter
 from .core.meter import NUMBERS_MAX, TaskMeter
 from .core.pauses import Pauses
 from .current import Current, set_in_main
-from .errors import LoadError, PartialFailure, ProtocolError, UnknownTask
+from .errors import PartialFailure, ProtocolError, UnknownTask
 from .failures import FailureLog
 from .handlers import Handler
-from .loading import load_app
-from .logs import set_up_logs
 from .net.collector import tame_collector, watch_collector
 from .net.dealer import Dealer
 from .net.processes import rss_bytes
@@ -78,22 +73,6 @@ WARDEN_EVERY_S = 0.1
 REPORT_EVERY_S = 1.0
 PROGRESS_WAIT_S = 0.2
 GOODBYE_S = 2.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class WorkerSpec:
-    """What a supervisor tells a worker process."""
-
-    app: str
-    url: str | None
-    queues: tuple[str, ...]
-    concurrency: int
-    id: str
-    supervisor: str
-    slot_fd: int
-    life_fd: int
-    log_level: str
-    log_format: str
 
 
 class Worker:
@@ -425,6 +404,8 @@ class Worker:
                     position = calls.position
                     self._after(handler, work, calls, settled, position, monotonic() - began)
                     settled = position
+                    if self._holds_too_much():
+                        self._give_back()
                     if position + calls.given_up >= calls.total:
                         return
                     self._converse()
@@ -432,6 +413,15 @@ class Worker:
             set_in_main(None)
             with self._lock:
                 self._calls = self._current = None
+
+    def _holds_too_much(self) -> bool:
+        """Whether others should have some of what waits here: it turned out to take long."""
+        held_s = sum(self._meter.expect(work.kind, work.batch.tasks) for work in self._pending)
+        if self._calls is not None:
+            calls, work = self._calls
+            left = calls.total - calls.given_up - calls.position
+            held_s += self._meter.expect(work.kind, left)
+        return held_s > OVERRUN_S
 
     def _current_in_main(self, handler: Handler, work: Work, calls: Calls) -> Current:
         """What runs in the main thread, made when somebody asks for it."""
@@ -449,7 +439,7 @@ class Worker:
     def _run_plain(self, batch: LeasedBatch, calls: Calls, position: int, stop: int) -> None:
         while position < stop:
             try:
-                calls.run(stop - position)
+                calls.run(stop - position, SETTLE_EVERY_S)
                 return
             except BaseException as error:
                 calls.fail(error)
@@ -494,7 +484,7 @@ class Worker:
         self._busy_s += elapsed_s
         if not tasks:
             return
-        self._meter.measure(tasks, elapsed_s)
+        self._meter.measure(tasks, elapsed_s, work.kind)
         values, failures = calls.take_outcomes()
         self._count(handler, tasks - len(failures), len(failures))
         self._settle(work, pack_outcomes(first, tasks, values, failures))
@@ -673,45 +663,3 @@ def _sole_handlers(app: App) -> dict[str, Handler]:
             shared.add(handler.queue)
         sole[handler.queue] = handler
     return {queue: handler for queue, handler in sole.items() if queue not in shared}
-
-
-def _end_with_supervisor(life_fd: int) -> None:
-    """Blocks until the supervisor is gone: then nobody answers for this process any more."""
-    os.read(life_fd, 1)
-    os.kill(os.getpid(), signal.SIGTERM)
-    threading.Event().wait(30)
-    os._exit(1)
-
-
-def main() -> int:
-    """The whole life of a worker process. Returns the exit code."""
-    fields = json.loads(sys.argv[1])
-    spec = WorkerSpec(**{**fields, "queues": tuple(fields["queues"])})
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle.
-    set_up_logs(form=spec.log_format, level=spec.log_level, name=f"worker[{os.getpid()}] ")
-    threading.Thread(
-        target=_end_with_supervisor, args=(spec.life_fd,), name="zqueue-life", daemon=True
-    ).start()
-    slot = Slot(spec.slot_fd)
-    with Signals([signal.SIGTERM]) as signals:
-        try:
-            app = load_app(spec.app)
-            if not app.handlers:
-                raise LoadError(f"the app in {spec.app} has no tasks: decorate some with @app.task")
-        except LoadError as error:
-            debug = logger.isEnabledFor(logging.DEBUG)
-            logger.error("%s", error, exc_info=error.__cause__ if debug else None)
-            return 2
-        url = app.url = spec.url or app.url  # Tasks that send tasks send them here, too.
-        worker = Worker(
-            app,
-            url=url,
-            queues=spec.queues,
-            concurrency=spec.concurrency,
-            id=bytes.fromhex(spec.id),
-            supervisor=bytes.fromhex(spec.supervisor),
-            slot=slot,
-            signals=signals,
-        )
-        slot.ready(url)
-        return worker.run()

@@ -76,3 +76,14 @@ def test_an_overrun_may_come_first() -> None:
     meter = CreditMeter(3)
     meter.overrun(0.2)
     assert (meter.credit, meter.task_s) == (3, 0.2)
+
+
+def test_what_tasks_of_a_kind_will_take() -> None:
+    meter = CreditMeter()
+    assert meter.expect("slow", 100) == 0.0, "nobody knows yet"
+    meter.measure(1, 0.01, "slow")
+    meter.measure(1_000, 0.001, "quick")
+    assert meter.expect("slow", 100) == 1.0
+    assert meter.expect("quick", 1_000) == 0.001
+    meter.measure(1, 0.03, "slow")
+    assert meter.expect("slow", 1) == pytest.approx(0.02)

@@ -10,6 +10,8 @@ falls by half every other run, so that credit follows a change of work within a 
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 TARGET_S = 0.05
 """Work held by a worker, seconds. Below ~20 ms the round trip to the broker (about 0.5 ms)
 and its batching begin to show in throughput; above ~100 ms a person sees it."""
@@ -25,25 +27,36 @@ WEIGHT = 0.5
 class CreditMeter:
     """Measures tasks and says how many to ask for."""
 
-    __slots__ = ("credit", "slots", "task_s")
+    __slots__ = ("_by_kind", "credit", "slots", "task_s")
 
     def __init__(self, slots: int = 1) -> None:
         self.slots = slots
         self.credit = slots
         self.task_s: float | None = None
+        self._by_kind: dict[Hashable, float] = {}
 
     def __repr__(self) -> str:
         return f"<CreditMeter credit {self.credit}, {self.task_s} s a task>"
 
-    def measure(self, tasks: int, elapsed_s: float) -> None:
-        """So many tasks took so long, one after the other."""
+    def measure(self, tasks: int, elapsed_s: float, kind: Hashable = None) -> None:
+        """So many tasks of a kind took so long, one after the other."""
         sample = max(elapsed_s, 1e-9) / tasks
+        before_s = self._by_kind.get(kind, sample)
+        self._by_kind[kind] = before_s + WEIGHT * (sample - before_s)
         if self.task_s is None:
             self.task_s = sample
         else:
             self.task_s += WEIGHT * (sample - self.task_s)
         wanted = int(TARGET_S / self.task_s)
         self.credit = max(self.slots, min(wanted, self.credit * GROWTH, CREDIT_MAX))
+
+    def expect(self, kind: Hashable, tasks: int) -> float:
+        """About how long so many tasks of a kind will take, seconds; 0 if none has run yet.
+
+        Credit is one for all kinds; by this a worker finds out that what it got for it is too
+        much: after a slow task, a thousand quick ones are not, but a thousand slow ones are.
+        """
+        return tasks * self._by_kind.get(kind, 0.0)
 
     def overrun(self, elapsed_s: float) -> None:
         """One task has been running this long and is not done: ask for no more than slots."""
