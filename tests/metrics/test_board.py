@@ -1,0 +1,80 @@
+"""The board: made once for all who look."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from tests.protocol.conftest import Talk
+from zqueue.core.pauses import Pauses
+from zqueue.errors import BrokerLost
+from zqueue.metrics.board import Board
+from zqueue.metrics.exposition import Form
+from zqueue.metrics.poller import Poller
+
+from .test_poller import Scripted
+
+
+@pytest.fixture
+def talk() -> Talk:
+    made = Talk()
+    made.worker()
+    return made
+
+
+def board_of(*answers: Any) -> Board:
+    pollers = [Poller(f"u{n}", Scripted(stats=answer)) for n, answer in enumerate(answers)]
+    for poller in pollers:
+        poller.poll()
+    return Board(pollers, Pauses())
+
+
+def test_all_get_the_same_until_the_next_tick(talk: Talk) -> None:
+    board = board_of(talk.broker.stats())
+    board.tick()
+    snapshot, text = board.snapshot(), board.as_json()
+    exposed = {form: board.exposed(form) for form in Form}
+    assert board.snapshot() is snapshot
+    assert board.as_json() is text
+    assert all(board.exposed(form) is exposed[form] for form in Form)
+    board.tick()
+    assert board.snapshot() is not snapshot
+    assert board.as_json() is not text
+    assert board.exposed(Form.TEXT) is not exposed[Form.TEXT]
+
+
+def test_json_is_the_snapshot_in_one_line(talk: Talk) -> None:
+    board = board_of(talk.broker.stats(), BrokerLost("x"))
+    assert json.loads(board.as_json()) == board.snapshot()
+    assert b"\n" not in board.as_json()
+    assert [broker["state"] for broker in board.snapshot()["brokers"]] == ["ok", "waiting"]
+
+
+def test_whoever_waits_is_woken(talk: Talk) -> None:
+    board = board_of()
+    seen: list[int] = []
+    threads = [threading.Thread(target=lambda: seen.append(board.wait(0, 10))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    board.tick()
+    for thread in threads:
+        thread.join(10)
+    assert seen == [1, 1, 1]
+    assert board.wait(1, 0.001) == 1
+
+
+def test_what_is_not_ready(talk: Talk) -> None:
+    well = talk.broker.stats()
+    assert board_of(well).problems(1) == []
+    assert board_of(well).problems(2) == ["u0 has 1 of 2 workers."]
+    problems = board_of(well, BrokerLost("x")).problems(0)
+    assert problems == ["No broker answers at u1."]
+
+
+def test_a_broker_that_was_not_heard_for_long(talk: Talk) -> None:
+    board = board_of(talk.broker.stats())
+    board.snapshot()["brokers"][0]["seen_s"] = 6.0
+    assert board.problems(0) == ["u0 was not heard for 6 s."]

@@ -1,0 +1,292 @@
+"""What Prometheus is told, read by its client library's parsers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from math import inf
+from typing import Any
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as read_text
+
+from zqueue.core.histogram import HIGH_S, Histogram
+from zqueue.metrics.exposition import (
+    DURATION_EDGES_S,
+    TASKS_EDGES,
+    Form,
+    Source,
+    expose,
+    form_for,
+)
+from zqueue.metrics.watch import Watch
+from zqueue.protocol.messages import Control
+
+from .conftest import Watched, histogram, meter
+
+URL = "tcp://somewhere:1"
+
+PROMETHEUS_3 = (
+    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;"
+    "q=0.6,application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,"
+    "*/*;q=0.1"
+)
+
+
+def text_of(watch: Watch, form: Form = Form.TEXT, now: float | None = None) -> str:
+    at = (watch._fed_at or 0.0) if now is None else now
+    source = Source(watch.snapshot(at), watch, 5, 1, 0.25)
+    return expose([source], form, Histogram()).decode()
+
+
+def samples(text: str, form: Form = Form.TEXT) -> Iterator[tuple[str, dict[str, str], float]]:
+    families = read_text(text) if form is Form.TEXT else read_openmetrics(text)
+    for family in families:
+        for sample in family.samples:
+            yield sample.name, sample.labels, sample.value
+
+
+def value(text: str, name: str, **labels: str) -> float:
+    """The one sample with these labels, among others."""
+    wanted = labels.items()
+    (found,) = [v for n, of, v in samples(text) if n == name and wanted <= of.items()]
+    return found
+
+
+@pytest.fixture
+def busy(watched: Watched) -> Watched:
+    """A broker with a queue, a task and a worker that did something."""
+    watched.join(pid=7, host="here", version="9")
+    for second in range(3):
+        watched.publish(10)
+        watched.report(
+            busy_s=0.5 * second, cpu_s=0.25 * second, rss_bytes=99, running=["t", 1.5],
+            tasks={"t": meter(4, 0.01, failed=1)},
+            gc={"count": 2, "total": 3.0, "max": 2.0, "generations": [[2, 3.0, 2.0]] * 3,
+                "lengths": histogram(0.001, 0.002).to_wire(),
+                "intervals": histogram(1.0).to_wire()},
+        )  # fmt: skip
+        watched.pass_s()
+    return watched
+
+
+def test_the_names_that_rules_and_dashboards_use(busy: Watched) -> None:
+    names = {name for name, _, _ in samples(text_of(busy.watch))}
+    queue = ("published", "ingested", "delivered", "egressed", "done", "failed", "redelivered",
+             "returned", "dead")  # fmt: skip
+    assert names >= {
+        "zqueue_up", "zqueue_broker_info", "zqueue_broker_uptime_seconds",
+        "zqueue_broker_draining", "zqueue_broker_resident_memory_bytes", "zqueue_held_bytes",
+        "zqueue_held_limit_bytes", "zqueue_producers", "zqueue_workers",
+        "zqueue_dead_letters_kept", "zqueue_queue_ready_tasks", "zqueue_queue_leased_tasks",
+        "zqueue_queue_limit_tasks", "zqueue_queue_bytes", "zqueue_queue_limit_bytes",
+        "zqueue_queue_workers", "zqueue_queue_withheld_batches", "zqueue_queue_oldest_seconds",
+        "zqueue_queue_paused", "zqueue_queue_draining", "zqueue_queues_unlisted",
+        "zqueue_broker_cpu_seconds_total",
+        *(f"zqueue_queue_{name}_tasks_total" for name in queue),
+        "zqueue_queue_duplicates_batches_total", "zqueue_queue_refused_batches_total",
+        "zqueue_queue_postponed_batches_total", "zqueue_broker_stale_tasks_total",
+        "zqueue_broker_garbage_messages_total", "zqueue_broker_results_total",
+        "zqueue_broker_results_lost_total", "zqueue_broker_workers_lost_total",
+        "zqueue_broker_refused_batches_total", "zqueue_task_done_total",
+        "zqueue_task_failed_total", "zqueue_queue_wait_seconds_bucket",
+        "zqueue_queue_batch_tasks_bucket", "zqueue_task_run_seconds_bucket",
+        "zqueue_task_total_seconds_sum", "zqueue_confirm_seconds_count",
+        "zqueue_gc_pause_seconds_bucket", "zqueue_gc_interval_seconds_bucket",
+        "zqueue_task_run_quantile_seconds", "zqueue_task_total_quantile_seconds",
+        "zqueue_gc_pauses_total", "zqueue_gc_pause_max_seconds", "zqueue_worker_info",
+        "zqueue_worker_busy_seconds_total", "zqueue_worker_cpu_seconds_total",
+        "zqueue_worker_resident_memory_bytes", "zqueue_worker_in_flight_tasks",
+        "zqueue_worker_credit_tasks", "zqueue_worker_running_seconds",
+        "zqueue_sidecar_polls_total", "zqueue_sidecar_poll_failures_total",
+        "zqueue_sidecar_poll_seconds", "zqueue_sidecar_gc_pause_seconds_count",
+        "process_cpu_seconds_total", "process_resident_memory_bytes",
+        "python_gc_collections_total",
+    }  # fmt: skip
+
+
+def test_values(busy: Watched) -> None:
+    text = text_of(busy.watch)
+    assert value(text, "zqueue_up", broker=URL) == 1
+    assert value(text, "zqueue_sidecar_polls_total") == 5
+    assert value(text, "zqueue_sidecar_poll_failures_total") == 1
+    assert value(text, "zqueue_sidecar_poll_seconds") == 0.25
+    assert value(text, "zqueue_queue_published_tasks_total", queue="q") == 30
+    assert value(text, "zqueue_queue_ready_tasks", queue="q", broker=URL) == 30
+    assert value(text, "zqueue_task_done_total", task="t") == 12
+    assert value(text, "zqueue_task_failed_total", task="t") == 3
+    assert value(text, "zqueue_queue_batch_tasks_sum") == 30
+    assert value(text, "zqueue_worker_busy_seconds_total", worker="here/7") == 1.0
+    assert value(text, "zqueue_worker_running_seconds", worker="here/7") == 1.5
+    assert value(text, "zqueue_worker_info", queues="q", version="9") == 1
+    assert value(text, "zqueue_gc_pauses_total", role="worker", generation="1") == 2
+    assert value(text, "zqueue_gc_pause_max_seconds", role="worker", generation="0") == 0.002
+    assert value(text, "zqueue_gc_pause_seconds_count", role="worker") == 2
+    assert value(
+        text, "zqueue_task_run_quantile_seconds", quantile="0.99", window="1m"
+    ) == pytest.approx(0.01, rel=0.011)  # fmt: skip
+
+
+def test_paused_is_one(watched: Watched) -> None:
+    watched.join()
+    watched.talk.say(b"x", Control("pause", "q"))
+    watched.pass_s()
+    text = text_of(watched.watch)
+    assert value(text, "zqueue_queue_paused", queue="q") == 1
+    assert value(text, "zqueue_queue_draining", queue="q") == 0
+    assert "True" not in text
+
+
+def test_what_came_in_vain_belongs_to_no_queue(busy: Watched) -> None:
+    busy.talk.publish(b"p", 1, [1])
+    busy.pass_s()
+    text = text_of(busy.watch)
+    assert value(text, "zqueue_queue_duplicates_batches_total", queue="") == 1
+
+
+@pytest.mark.parametrize("form", [Form.TEXT, Form.OPENMETRICS])
+def test_no_series_is_told_twice(busy: Watched, form: Form) -> None:
+    found = [(name, tuple(sorted(labels.items())))
+             for name, labels, _ in samples(text_of(busy.watch, form), form)]  # fmt: skip
+    assert len(found) == len(set(found))
+
+
+def test_both_texts_tell_the_same(busy: Watched) -> None:
+    of_brokers = [
+        {(name, *sorted(labels.items())): value
+         for name, labels, value in samples(text_of(busy.watch, form), form)
+         if name.startswith("zqueue_")}
+        for form in (Form.TEXT, Form.OPENMETRICS)
+    ]  # fmt: skip
+    assert of_brokers[0] == of_brokers[1]
+    assert len(of_brokers[0]) > 200
+
+
+def test_native_histograms(busy: Watched) -> None:
+    text = text_of(busy.watch, Form.OPENMETRICS_2)
+    assert "_bucket" not in text
+    assert text.endswith("# EOF\n")
+    (line,) = [line for line in text.splitlines() if line.startswith("zqueue_task_run_seconds{")]
+    counted = Histogram.from_wire(busy.talk.broker.stats()["figures"]["t"][2])
+    native = counted.native()
+    assert line.startswith(
+        f'zqueue_task_run_seconds{{broker="{URL}",task="t"}} {{count:15,sum:{counted.sum},schema:5,'
+    )
+    (offset, length), *_ = native.pos_spans
+    assert f"positive_spans:[{offset}:{length}]" in line
+    assert "positive_deltas:[15]" in line
+    head = "# TYPE zqueue_task_run_seconds histogram\n"
+    (family,) = read_openmetrics(f"{head}{line}\n# EOF\n")
+    (sample,) = family.samples
+    told = sample.native_histogram
+    assert told is not None
+    assert (told.count_value, told.schema, told.pos_deltas) == (15, 5, (15,))
+
+
+def test_a_bucket_holds_all_that_is_at_or_below_its_edge(watched: Watched) -> None:
+    """And nothing else, however coarse the histogram was made."""
+    values = [1e-9, *DURATION_EDGES_S, 0.3, 0.6, 1.1, 5000.0]
+    for schema in range(6):
+        counted = histogram(*values).coarsened(schema)
+        text = expose_one(watched, counted)
+        for edge in (*DURATION_EDGES_S, inf):
+            le = "+Inf" if edge == inf else str(edge)
+            told = value(text, "zqueue_confirm_seconds_bucket", le=le)
+            assert told == sum(value <= edge for value in values)
+
+
+def expose_one(watched: Watched, counted: Histogram) -> str:
+    watched.watch.feed({**watched.talk.broker.stats(), "confirm": counted.to_wire()}, 5000.0)
+    return text_of(watched.watch)
+
+
+def test_edges_are_powers_of_two() -> None:
+    assert DURATION_EDGES_S[0] == pytest.approx(1e-4, rel=0.25)
+    assert DURATION_EDGES_S[-1] == HIGH_S
+    assert all(b == 2 * a for a, b in pairwise(DURATION_EDGES_S))
+    assert TASKS_EDGES[-1] == 4096
+
+
+def test_a_broker_that_was_never_there() -> None:
+    text = text_of(Watch(URL, 0.0))
+    assert value(text, "zqueue_up", broker=URL) == 0
+    assert "zqueue_broker_info" not in text
+
+
+def test_a_broker_that_is_gone_keeps_its_totals(busy: Watched) -> None:
+    """As Prometheus expects: what is told no more would be stale at once."""
+    busy.watch.miss("gone", busy.talk.now + 1)
+    text = text_of(busy.watch)
+    assert value(text, "zqueue_up") == 0
+    assert value(text, "zqueue_queue_published_tasks_total", queue="q") == 30
+
+
+def hostile(n: int) -> str:
+    return f'{n}"}} 1\n# HELP evil\\'
+
+
+def test_hostile_names_are_values_and_no_more() -> None:
+    names = [hostile(n) for n in range(3)]
+    stats: dict[str, Any] = {
+        "id": hostile(9), "version": "\n", "host": '"', "counters": {},
+        "queues": {name: {"ready": n, "counters": {"done": n}} for n, name in enumerate(names)},
+        "figures": {name: [n, 0, histogram(1.0).to_wire(), histogram(1.0).to_wire()]
+                    for n, name in enumerate(names)},
+        "workers": [{"id": name, "host": name, "pid": 1, "version": name, "queues": [name]}
+                    for name in names],
+    }  # fmt: skip
+    watch = Watch(hostile(7), 0.0)
+    watch.feed(stats, 0.0)
+    for form in (Form.TEXT, Form.OPENMETRICS):
+        told = list(samples(text_of(watch, form), form))
+        assert {n.split("_")[0] for n, _, _ in told} == {"zqueue", "process", "python"}
+        found = {of["queue"]: v for n, of, v in told if n == "zqueue_queue_ready_tasks"}
+        assert found == {name: n for n, name in enumerate(names)}
+        assert {of["task"] for n, of, _ in told if n == "zqueue_task_done_total"} == set(names)
+    text_of(watch, Form.OPENMETRICS_2).encode()
+
+
+def test_ten_thousand_names_are_500() -> None:
+    wire = histogram(1.0).to_wire()
+    watch = Watch(URL, 0.0)
+    watch.feed({"figures": {f"t{n}": [n, 0, wire, wire] for n in range(10_000)}}, 0.0)
+    text = text_of(watch)
+    assert sum(name == "zqueue_task_done_total" for name, _, _ in samples(text)) == 500
+
+
+def test_two_workers_of_one_name_are_told_once() -> None:
+    watch = Watch(URL, 0.0)
+    watch.feed({"workers": [{"id": str(n), "host": "h", "pid": 1} for n in range(2)]}, 0.0)
+    assert value(text_of(watch), "zqueue_worker_credit_tasks", worker="h/1") == 0
+
+
+def test_an_old_broker_tells_what_there_is(watched: Watched) -> None:
+    watched.publish(5)
+    watch = Watch(URL, 0.0)
+    watch.feed_old(watched.talk.broker.info(), 0.0)
+    text = text_of(watch)
+    assert value(text, "zqueue_up") == 1
+    assert value(text, "zqueue_queue_ready_tasks", queue="q") == 5
+    assert "zqueue_queue_done_tasks_total" not in text
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        ("", Form.TEXT),
+        ("*/*", Form.TEXT),
+        ("text/plain;version=0.0.4", Form.TEXT),
+        ("text/plain;version=1.0.0;escaping=allow-utf-8", Form.TEXT),
+        ("application/openmetrics-text", Form.OPENMETRICS),
+        ("application/openmetrics-text;version=0.0.1", Form.TEXT),
+        ("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,*/*;q=0.1",
+         Form.OPENMETRICS),
+        ("application/openmetrics-text;version=2.0.0", Form.OPENMETRICS_2),
+        ("application/openmetrics-text;version=x", Form.TEXT),
+        (PROMETHEUS_3, Form.OPENMETRICS),
+        (",;=" * 100_000, Form.TEXT),
+    ],
+)  # fmt: skip
+def test_the_format_that_is_asked_for(accept: str, form: Form) -> None:
+    assert form_for(accept) is form

@@ -1,0 +1,123 @@
+"""The board: the newest snapshot, made once a second however many look at it.
+
+Theory of operation. `Board.tick` is called once a second, when answers have come. It makes
+nothing: the first one to look afterwards does, as JSON or in one of Prometheus' formats, and all
+others are given the same bytes until the next tick. So while nobody looks, nothing is made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from time import monotonic, time
+
+from ..core.pauses import Pauses
+from .exposition import Form, Source, expose
+from .poller import Poller
+from .series import Told
+from .watch import snapshot_of
+
+STALE_S = 5.0
+"""A broker that was not heard for so long is not ready, seconds."""
+
+
+class Board:
+    """What all brokers told last, in every form. For any number of threads.
+
+    ``pauses`` are those of this process.
+    """
+
+    def __init__(self, pollers: Sequence[Poller], pauses: Pauses) -> None:
+        self._pollers = pollers
+        self._pauses = pauses
+        self._ticked = threading.Condition()
+        self._ticks = 0
+        self._ticked_at = monotonic()
+        self._making = threading.Lock()
+        self._made_at = -1
+        self._snapshot: Told = {}
+        self._json = b""
+        self._exposed: dict[Form, bytes] = {}
+
+    def __repr__(self) -> str:
+        return f"<Board of {len(self._pollers)} brokers, tick {self._ticks}>"
+
+    def tick(self) -> None:
+        """What was made is out of date, and whoever waits is woken."""
+        with self._ticked:
+            self._ticks += 1
+            self._ticked_at = monotonic()
+            self._ticked.notify_all()
+
+    @property
+    def since_tick_s(self) -> float:
+        """Seconds since it ticked last: about one at most, if all is well."""
+        return monotonic() - self._ticked_at
+
+    def wait(self, seen: int, timeout: float) -> int:
+        """Wait until there were more ticks than were seen. Returns how many there were."""
+        with self._ticked:
+            self._ticked.wait_for(lambda: self._ticks > seen, timeout)
+            return self._ticks
+
+    def snapshot(self) -> Told:
+        """The snapshot, not to be changed."""
+        with self._making:
+            self._make()
+            return self._snapshot
+
+    def as_json(self) -> bytes:
+        """The snapshot as JSON, in one line."""
+        with self._making:
+            self._make()
+            if not self._json:
+                self._json = json.dumps(self._snapshot, separators=(",", ":")).encode()
+            return self._json
+
+    def exposed(self, form: Form) -> bytes:
+        """What Prometheus is told."""
+        with self._making:
+            self._make()
+            if form not in self._exposed:
+                with self._locked():
+                    self._exposed[form] = expose(self._sources(), form, self._pauses.lengths)
+            return self._exposed[form]
+
+    def problems(self, ready_workers: int) -> list[str]:
+        """Why not all is ready, a sentence each: a broker does not answer, or has fewer workers
+        than are demanded."""
+        problems = []
+        for broker in self.snapshot()["brokers"]:
+            if broker["state"] in ("waiting", "lost"):
+                problems.append(broker["problem"])
+            elif broker["seen_s"] > STALE_S:
+                problems.append(f"{broker['url']} was not heard for {broker['seen_s']:.0f} s.")
+            elif len(broker["workers"]) < ready_workers:
+                there = len(broker["workers"])
+                problems.append(f"{broker['url']} has {there} of {ready_workers} workers.")
+        return problems
+
+    def _make(self) -> None:
+        ticks = self._ticks
+        if self._made_at == ticks:
+            return
+        with self._locked():
+            watches = [poller.watch for poller in self._pollers]
+            self._snapshot = snapshot_of(watches, monotonic(), time())
+        self._json, self._exposed, self._made_at = b"", {}, ticks
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Nobody feeds the watches meanwhile."""
+        with contextlib.ExitStack() as locks:
+            for poller in self._pollers:
+                locks.enter_context(poller.lock)
+            yield
+
+    def _sources(self) -> list[Source]:
+        return [
+            Source(broker, poller.watch, poller.polls, poller.failures, poller.poll_s)
+            for broker, poller in zip(self._snapshot["brokers"], self._pollers, strict=True)
+        ]

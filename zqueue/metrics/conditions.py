@@ -1,0 +1,57 @@
+"""Conditions: what is not as it should be with a broker, in sentences for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+KINDS = (
+    "no-broker", "old-broker", "no-workers", "unserved", "full", "broker-draining", "draining",
+    "paused",
+)  # fmt: skip
+"""The worst first."""
+
+
+def conditions_of(broker: dict[str, Any]) -> list[dict[str, str]]:
+    """The conditions of a broker in a snapshot, the worst first; none if all is well."""
+    found: list[dict[str, str]] = []
+
+    def add(kind: str, text: str, queue: str = "") -> None:
+        found.append({"kind": kind, "queue": queue, "text": text})
+
+    if broker["state"] in ("waiting", "lost"):
+        add("no-broker", broker["problem"])
+    elif broker["state"] == "old":
+        add("old-broker", broker["problem"])
+    if "queues" not in broker:
+        return found
+    queues = broker["queues"]
+    pulled = bool(queues) and all(queue["plain"] for queue in queues)
+    if not broker["workers"] and not pulled:
+        ready = sum(queue["ready"] for queue in queues if not queue["plain"])
+        waiting = f", and {_tasks(ready)} wait for one" if ready else ""
+        add("no-workers", f"No worker is connected{waiting}.")
+    if broker["draining"]:
+        add("broker-draining", "The broker is about to stop: it takes nothing new.")
+    for queue in queues:
+        for kind, text in _of_queue(queue, anybody=bool(broker["workers"])):
+            add(kind, text, queue["name"])
+    return sorted(found, key=lambda condition: KINDS.index(condition["kind"]))
+
+
+def _of_queue(queue: dict[str, Any], *, anybody: bool) -> list[tuple[str, str]]:
+    name, found = queue["name"], []
+    if queue["ready"] and not queue["workers"] and not queue["plain"] and anybody:
+        found.append(
+            ("unserved", f"No worker serves queue {name}: {_tasks(queue['ready'])} wait for one.")
+        )
+    if queue["withheld"]:
+        found.append(("full", f"Queue {name} is full: its producers wait."))
+    if queue["paused"]:
+        found.append(("paused", f"Queue {name} is paused: nothing is handed out."))
+    if queue["draining"]:
+        found.append(("draining", f"Queue {name} is draining: it takes nothing new."))
+    return found
+
+
+def _tasks(count: int) -> str:
+    return "1 task" if count == 1 else f"{count:,} tasks"
