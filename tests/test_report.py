@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import pytest
 
+from zqueue.errors import BrokerLost
 from zqueue.protocol.codec import pack
-from zqueue.report import dead_as_data, describe_dead, describe_info, health_problems, table
+from zqueue.report import (
+    dead_as_data,
+    describe_control,
+    describe_dead,
+    describe_info,
+    describe_queues,
+    health_problems,
+    queues_as_data,
+    repeat,
+    table,
+)
 
 
 def state(**more: Any) -> dict[str, Any]:
@@ -69,6 +82,94 @@ def test_a_busy_broker() -> None:
     ]
     assert [line.split() for line in lines if line.startswith("published")] == [["published", "9"]]
     assert "failed  " not in text.split("counter")[1]
+
+
+def test_queues_that_are_held_up() -> None:
+    text = describe_info(
+        state(
+            queues={
+                "a": queue(paused=True, draining=False), "b": queue(paused=True, draining=True),
+                "c": queue(withheld=2), "old": queue(),
+            }
+        ),
+        "tcp://x:1",
+    )  # fmt: skip
+    assert (
+        "\n\nqueue 'a' is paused: nothing is handed out\n"
+        "queue 'b' is paused: nothing is handed out\n"
+        "queue 'b' is draining: it takes nothing new\n"
+        "queue 'c' is full: its producers wait\n\n"
+    ) in text
+    assert "'old'" not in text
+
+
+class TestQueues:
+    def test_none(self) -> None:
+        assert describe_queues(queues_as_data(state())) == (
+            "no queues: a queue is made when something is sent to it"
+        )
+
+    def test_states(self) -> None:
+        queues = {
+            "a": queue(), "b": queue(withheld=1, ready=5_000), "c": queue(paused=True, withheld=1),
+            "d": queue(draining=True), "e": queue(paused=True, draining=True),
+        }  # fmt: skip
+        data = queues_as_data(state(queues=queues))
+        states = [(one["queue"], one["state"]) for one in data]
+        assert states == [
+            ("a", "running"), ("b", "full"), ("c", "paused"), ("d", "draining"),
+            ("e", "paused, draining"),
+        ]  # fmt: skip
+        json.dumps(data)
+        header, _, b, *_ = describe_queues(data).splitlines()
+        assert header.split() == ["queue", "state", "ready", "leased", "bytes", "workers"]
+        assert b.split() == ["b", "full", "5,000", "0", "0", "0"]
+
+    def test_what_was_done(self) -> None:
+        answer = {"queue": "a", "paused": True, "draining": False}
+        assert describe_control(answer) == "queue 'a' is paused"
+        assert describe_control({**answer, "paused": False}) == "queue 'a' is as usual"
+
+
+class TestRepeat:
+    """Looks that end it, as Ctrl-C does."""
+
+    def looks(self, *told: str | Exception) -> Callable[[], str]:
+        left = list(told)
+
+        def look() -> str:
+            if not left:
+                raise KeyboardInterrupt
+            one = left.pop(0)
+            if isinstance(one, Exception):
+                raise one
+            return one
+
+        return look
+
+    def test_prints_again(self, capsys: pytest.CaptureFixture[str]) -> None:
+        repeat(self.looks("a", "b"), 0.01, clears=False)
+        assert capsys.readouterr() == ("a\nb\n", "")
+
+    def test_clears_the_screen(self, capsys: pytest.CaptureFixture[str]) -> None:
+        repeat(self.looks("a"), 0.01, clears=True)
+        assert capsys.readouterr().out == "\x1b[H\x1b[2Ja\n"
+
+    def test_goes_on_without_a_broker(self, capsys: pytest.CaptureFixture[str]) -> None:
+        lost = BrokerLost("it is gone")
+        repeat(self.looks("a", lost, lost, "b", lost), 0.01, clears=False)
+        told = capsys.readouterr()
+        assert told.out == "a\nb\n"
+        assert told.err == "zqueue: it is gone\n" * 2, "once each time"
+
+    def test_a_broker_that_never_was_there(self) -> None:
+        with pytest.raises(BrokerLost):
+            repeat(self.looks(BrokerLost("no")), 0.01, clears=False)
+
+    def test_keeps_to_its_grid(self, capsys: pytest.CaptureFixture[str]) -> None:
+        began = monotonic()
+        repeat(self.looks(*"abcdef"), 0.05, clears=False)
+        assert monotonic() - began >= 5 * 0.05
 
 
 class TestDead:

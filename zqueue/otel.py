@@ -28,9 +28,7 @@ try:
     from opentelemetry import trace
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 except ImportError:
-    raise ConfigError(
-        "zqueue.otel needs OpenTelemetry: pip install 'zqueue-pool[otel]'"
-    ) from None
+    raise ConfigError("zqueue.otel needs OpenTelemetry: pip install 'zqueue-pool[otel]'") from None
 
 LINKS_MAX = 128
 """Links of one span, as many as OpenTelemetry keeps by default."""

@@ -178,7 +178,6 @@ class Loop:
         self.done.append(Done(handler, work, position, current, took_s, value, failure))
         self._wake()
 
-
     def _span(self, current: Current, waited_s: float) -> AbstractContextManager[object]:
         return nullcontext() if self._tracer is None else self._tracer.run(current, waited_s)
 

@@ -28,7 +28,7 @@ def conditions_of(broker: dict[str, Any]) -> list[dict[str, str]]:
     pulled = bool(queues) and all(queue["plain"] for queue in queues)
     if not broker["workers"] and not pulled:
         ready = sum(queue["ready"] for queue in queues if not queue["plain"])
-        waiting = f", and {_tasks(ready)} wait for one" if ready else ""
+        waiting = f", and {_waiting(ready)} for one" if ready else ""
         add("no-workers", f"No worker is connected{waiting}.")
     if broker["draining"]:
         add("broker-draining", "The broker is about to stop: it takes nothing new.")
@@ -42,7 +42,7 @@ def _of_queue(queue: dict[str, Any], *, anybody: bool) -> list[tuple[str, str]]:
     name, found = queue["name"], []
     if queue["ready"] and not queue["workers"] and not queue["plain"] and anybody:
         found.append(
-            ("unserved", f"No worker serves queue {name}: {_tasks(queue['ready'])} wait for one.")
+            ("unserved", f"No worker serves queue {name}: {_waiting(queue['ready'])} for one.")
         )
     if queue["withheld"]:
         found.append(("full", f"Queue {name} is full: its producers wait."))
@@ -53,5 +53,5 @@ def _of_queue(queue: dict[str, Any], *, anybody: bool) -> list[tuple[str, str]]:
     return found
 
 
-def _tasks(count: int) -> str:
-    return "1 task" if count == 1 else f"{count:,} tasks"
+def _waiting(tasks: int) -> str:
+    return "1 task waits" if tasks == 1 else f"{tasks:,} tasks wait"

@@ -140,7 +140,6 @@ class Worker:
         return f"<Worker {self.id.hex()[:8]}: {self.in_flight} in flight, credit {self.credit}>"
 
 
-
 class Supervisor:
     """A supervisor, which answers for the workers of one pool."""
 

@@ -1,0 +1,112 @@
+"""Columns of a view: which there are, which fit, and how rows are sorted by them.
+
+Theory of operation. Each column has a width and a rank. As many are shown as fit into the
+terminal, the lowest ranks first, in the order in which the view names them. What is left of the
+width goes to the first column, which has the names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.text import Text
+
+from . import wording
+
+GAP = 2
+"""Cells between columns."""
+
+NAME_CELLS_MAX = 60
+
+SPARK_CELLS = 20
+
+Row = dict[str, Any]
+"""A queue, task, worker or role of a snapshot."""
+
+DIM, GOOD, BAD, WARN, LINK = "#8b949e", "#7ee787", "#ff7b72", "#e3b341", "#79c0ff"
+
+STATES = {"running": GOOD, "paused": WARN, "draining": WARN, "full": BAD}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column. Its functions are given a row and a window (a key of `wording.WINDOWS`)."""
+
+    title: str
+    width: int
+    rank: int
+    value: Callable[[Row, str], Any]
+    """What rows are sorted by; None goes last."""
+    show: Callable[[Any], str] = str
+    """The value in few characters."""
+    left: bool = False
+    """Whether it is text, and not a figure."""
+    style: Callable[[Any], str] = lambda value: ""
+
+    def cell(self, row: Row, window: str, width: int) -> Text:
+        """What is shown of a row."""
+        value = self.value(row, window)
+        shown = wording.plain(wording.NONE if value is None else self.show(value))
+        style = self.style(value) if value else DIM
+        return Text(wording.fit(shown, width, left=self.left), style=style, no_wrap=True)
+
+
+@dataclass(frozen=True)
+class View:
+    """One of the views: rows of a broker, and what is told of one of them."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: Callable[[Row], list[Row]]
+    key: Callable[[Row], str]
+    """What tells a row from the others."""
+    detail: Callable[[Row, Row, str, int], Text]
+    """Of broker, row, window and width: all that is known of the row."""
+    sort: str
+    """The title of the column that rows are sorted by at first."""
+    empty: str
+    """What to say when there are no rows."""
+
+    def find(self, broker: Row, key: str) -> Row | None:
+        """The row of that key, or None if there is none (any more)."""
+        return next((row for row in self.rows(broker) if self.key(row) == key), None)
+
+
+def chosen(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
+    """The columns that fit into so many cells, and how wide each of them is. Names are always
+    there, cut off if need be."""
+    left = width
+    shown: list[Column] = []
+    for column in sorted(columns, key=lambda column: column.rank):
+        if shown and column.width + GAP > left:
+            break
+        left -= column.width + GAP
+        shown.append(column)
+    widths = {column.title: column.width for column in shown}
+    first = columns[0]
+    widths[first.title] = max(1, min(first.width + left, NAME_CELLS_MAX))
+    return [(column, widths[column.title]) for column in columns if column in shown]
+
+
+def ordered(rows: list[Row], column: Column, window: str, key: Callable[[Row], str], *,
+            falling: bool) -> list[Row]:  # fmt: skip
+    """Rows by a column; rows that are equal there are in the order of their keys."""
+    rows = sorted(rows, key=key)
+    known = [row for row in rows if column.value(row, window) is not None]
+    known.sort(key=lambda row: column.value(row, window), reverse=falling)
+    return known + [row for row in rows if column.value(row, window) is None]
+
+
+def matching(rows: list[Row], words: str, view: View, window: str) -> list[Row]:
+    """Rows in whose texts each of these words is, in whatever case."""
+    wanted = words.lower().split()
+    if not wanted:
+        return rows
+    texts = [column for column in view.columns if column.left]
+
+    def text_of(row: Row) -> str:
+        return " ".join(str(column.value(row, window)) for column in texts).lower()
+
+    return [row for row in rows if all(word in text_of(row) for word in wanted)]
