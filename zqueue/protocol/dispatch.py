@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import cast
 
 from ..core.batch import Batch
 from ..core.counters import Counters
@@ -151,7 +150,7 @@ class Dispatch:
             flags = REPLY if frame.reply else 0
             waited_s = max(0.0, self._intake.now - frame.at)
             age_us = frame.age_us + int(waited_s * 1e6)
-            producer = cast(Producer | None, frame.origin)
+            producer: Producer | None = frame.origin  # type: ignore[assignment]
             origin = self._origin if producer is None else producer.number
             headers.append(
                 [frame.task, flags, batch.count, batch.attempt, age_us,
@@ -275,7 +274,7 @@ class Dispatch:
         if lease is None or found is None:
             return
         batch, position = lease.batches[found[0]], found[1]
-        producer = cast(Producer | None, batch.frame.origin)
+        producer: Producer | None = batch.frame.origin  # type: ignore[assignment]
         if producer is not None and batch.frame.reply and producer.peer is not None:
             told = Progress(
                 batch.frame.sequence, batch.first + position, message.done, message.total
