@@ -21,7 +21,8 @@ from zqueue.metrics.exposition import (
     form_for,
 )
 from zqueue.metrics.watch import Watch
-from zqueue.protocol.messages import Control
+from zqueue.protocol.codec import pack
+from zqueue.protocol.messages import Control, Hello, Report
 
 from .conftest import Watched, histogram, meter
 
@@ -126,6 +127,26 @@ def test_values(busy: Watched) -> None:
     assert value(
         text, "zqueue_task_run_quantile_seconds", quantile="0.99", window="1m"
     ) == pytest.approx(0.01, rel=0.011)  # fmt: skip
+
+
+def test_supervisors(watched: Watched) -> None:
+    about = pack({"pid": 4, "host": "there"})
+    for peer in (b"s", b"s2"):  # The second connection of the same one.
+        watched.talk.say(peer, Hello("supervisor", b"s" * 16), about)
+        watched.talk.say(peer, Report(), pack({"processes": 3, "restarts": 2, "rss_bytes": 9}))
+    watched.pass_s()
+    text = text_of(watched.watch)
+    assert value(text, "zqueue_supervisor_processes", supervisor="there/4") == 3
+    assert value(text, "zqueue_supervisor_restarts_total", supervisor="there/4") == 2
+    assert value(text, "zqueue_supervisor_resident_memory_bytes", supervisor="there/4") == 9
+
+
+def test_whether_memory_is_used_again(watched: Watched) -> None:
+    watched.talk.broker.about = lambda: {"batches_made": {"hits": 30, "misses": 4}}
+    watched.pass_s()
+    text = text_of(watched.watch)
+    assert value(text, "zqueue_broker_batches_made_total", memory="reused") == 30
+    assert value(text, "zqueue_broker_batches_made_total", memory="new") == 4
 
 
 def test_paused_is_one(watched: Watched) -> None:

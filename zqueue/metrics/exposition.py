@@ -49,6 +49,7 @@ TOTAL = "From sending a task to its end, but for the time on the network."
 BATCH = "Tasks in a published batch."
 PAUSE = "How long garbage collectors stopped processes."
 PAUSE_HERE = "How long the garbage collector stopped this process."
+MADE = "Batches made, of one that was dropped or of new memory."
 RUNNING = "How long it has been running its task."
 INTERVAL = "From the beginning of a pause to that of the next."
 
@@ -118,6 +119,14 @@ WORKER_GAUGES: Names = (
 )
 
 
+SUPERVISOR_GAUGES: Names = (
+    ("zqueue_supervisor_processes", "Worker processes of the supervisor.", "processes"),
+    ("zqueue_supervisor_resident_memory_bytes", "Resident memory of the supervisor.", "rss_bytes"),
+)
+
+RESTARTS = "Worker processes that ended and were replaced."
+
+
 class Form(enum.Enum):
     """A format of what is exposed; the value is its content type."""
 
@@ -163,6 +172,7 @@ def expose(sources: Iterable[Source], form: Form, pauses: Histogram) -> bytes:
             _add_tasks(lines, source, labels)
             _add_pauses(lines, source, labels)
             _add_workers(lines, source, labels)
+            _add_supervisors(lines, source, labels)
     lines.histogram("zqueue_sidecar_gc_pause_seconds", PAUSE_HERE, "", pauses)
     return lines.text() + _of_process(form)
 
@@ -205,6 +215,9 @@ def _add_broker(lines: _Lines, source: Source, labels: str) -> None:
     totals = {**broker["counters"], "cpu_s": broker["cpu_s"]}
     for name, text, key in BROKER_COUNTERS:
         lines.counter(name, text, labels, totals.get(key, 0))
+    for memory, key in (("reused", "hits"), ("new", "misses")):
+        made = broker["batches_made"][key]
+        lines.counter("zqueue_broker_batches_made", MADE, _labels(labels, memory=memory), made)
     for name, text, key in BESIDE_COUNTERS:
         lines.counter(name, text, _labels(labels, queue=""), totals.get(key, 0))
     lines.histogram("zqueue_confirm_seconds", CONFIRM, labels, source.watch.confirm.total)
@@ -272,6 +285,18 @@ def _add_workers(lines: _Lines, source: Source, of_broker: str) -> None:
             lines.gauge(name, text, labels, worker[key])
         running_s = worker["running"]["for_s"] if worker["running"] else 0
         lines.gauge("zqueue_worker_running_seconds", RUNNING, labels, running_s)
+
+
+def _add_supervisors(lines: _Lines, source: Source, of_broker: str) -> None:
+    seen: set[str] = set()
+    for supervisor in source.broker["supervisors"]:
+        labels = _labels(of_broker, supervisor=f"{supervisor['host']}/{supervisor['pid']}")
+        if labels in seen:
+            continue  # It lost its connection, and is here twice for a while.
+        seen.add(labels)
+        for name, text, key in SUPERVISOR_GAUGES:
+            lines.gauge(name, text, labels, supervisor[key])
+        lines.counter("zqueue_supervisor_restarts", RESTARTS, labels, supervisor["restarts"])
 
 
 # --- lines ---

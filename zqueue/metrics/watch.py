@@ -207,6 +207,10 @@ class Watch:
             "rss_bytes": read.number(stats.get("rss_bytes")),
             "cpu": self._cpu.per_s,
             "cpu_s": read.figure(stats.get("cpu_s")),
+            "batches_made": {
+                key: read.number(read.table(stats.get("batches_made")).get(key))
+                for key in ("hits", "misses")
+            },
             "bytes": read.number(stats.get("bytes")),
             "bytes_max": read.number(stats.get("bytes_max")),
             "draining": stats.get("draining") is True,
