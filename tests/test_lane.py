@@ -17,6 +17,7 @@ from zqueue.errors import BodyError, BodyTooLarge, BrokerLost
 from zqueue.lane import BATCH_BYTES, BATCH_TASKS, Lane
 from zqueue.protocol.codec import FRAME_BYTES_MAX, array_length, pack
 from zqueue.protocol.unpacking import unpack_bodies
+from zqueue.replies import TaskFuture
 
 LONG_S = 20.0
 
@@ -311,3 +312,37 @@ def test_eight_threads_add_while_another_cuts(method: str) -> None:
         came[body[0]].append(body[1])
     assert came == [list(range(count))] * threads
     assert (lane.gathered, lane.is_full) == (0, False)
+
+
+class Interrupted(Exception):
+    """What a signal handler raises."""
+
+
+class Rings(dict):  # type: ignore[type-arg]
+    """A body whose packing is interrupted."""
+
+    def items(self) -> Any:
+        raise Interrupted
+
+
+class TestFutures:
+    """A body and its future come together, or not at all."""
+
+    def test_together(self, producer: Producer) -> None:
+        lane = busy(Lane(producer, "q", "t", reply=True))
+        futures = [TaskFuture[Any]() for _ in range(3)]
+        for number, future in enumerate(futures):
+            lane.put(number, future)
+        assert list(lane.futures) == futures
+        assert unpack_bodies(lane.cut()[0]) == [0, 1, 2]
+
+    @pytest.mark.parametrize("body", [object(), Rings(a=1), b"x" * FRAME_BYTES_MAX])
+    def test_not_at_all(self, producer: Producer, body: object) -> None:
+        lane = busy(Lane(producer, "q", "t", reply=True))
+        first, last = TaskFuture[Any](), TaskFuture[Any]()
+        lane.put(1, first)
+        with pytest.raises((BodyError, Interrupted)):
+            lane.put(body, TaskFuture[Any]())
+        lane.put(2, last)
+        assert list(lane.futures) == [first, last]
+        assert unpack_bodies(lane.cut()[0]) == [1, 2]

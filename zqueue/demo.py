@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -50,6 +50,9 @@ KILL_AT = 0.4
 
 LOOKS = 20
 """How often to look for a worker that is busy, before an idle one is killed."""
+
+SETTLED_S = 0.02
+"""After so long a broker has heard what a worker said before it was stopped."""
 
 SNIFF_BYTES = 8192
 TOP_WORDS = 8
@@ -195,12 +198,20 @@ def wait_for_workers(url: str, processes: int, started: list[subprocess.Popen[by
 def kill_one(url: str) -> int:
     """Kill the worker that holds most tasks, without any warning. Returns its pid."""
     for _ in range(LOOKS):
-        workers = ask(url)["workers"]
-        if any(worker["in_flight"] for worker in workers):
+        held = _held(url)
+        pid = max(held, key=lambda pid: held[pid])
+        os.kill(pid, signal.SIGSTOP)  # What it holds by now it cannot finish any more.
+        sleep(SETTLED_S)
+        if _held(url).get(pid):
             break
-    pid: int = max(workers, key=lambda worker: worker["in_flight"])["pid"]
+        os.kill(pid, signal.SIGCONT)
     os.kill(pid, signal.SIGKILL)
     return pid
+
+
+def _held(url: str) -> dict[int, int]:
+    """How many tasks each worker holds, by pid."""
+    return {worker["pid"]: worker["in_flight"] for worker in ask(url)["workers"]}
 
 
 # --- the run ---

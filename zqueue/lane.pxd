@@ -11,10 +11,11 @@ cdef class Lane:
     cdef Packer _packer
     cdef readonly object queue, task
     cdef public object futures
+    cdef readonly bint reply
     cdef public bint idle, blocked
     cdef bint _is_empty
     cdef public double since
     cdef public Py_ssize_t in_flight
 
     cpdef add(self, object body, object timeout=*)
-    cpdef put(self, object body)
+    cpdef put(self, object body, object future=*)

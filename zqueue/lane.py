@@ -38,13 +38,15 @@ class Sender(Protocol):
 class Lane:
     """What gathers for one queue and task, with or without results."""
 
-    def __init__(self, producer: Sender, queue: str, task: str) -> None:
+    def __init__(self, producer: Sender, queue: str, task: str, *, reply: bool = False) -> None:
         self._producer = producer
         self._lock = threading.RLock()
         self._packer = Packer(BATCH_TASKS, BATCH_BYTES)
         self.queue = queue
         self.task = task
-        self.futures: deque[TaskFuture[Any]] | None = None
+        self.futures: deque[TaskFuture[Any]] = deque()
+        """Of the bodies that gather, if results are wanted."""
+        self.reply = reply
         self.blocked = True
         """Whether `add` must ask for room first: there was no broker yet, or it is closed."""
         self.idle = True
@@ -61,13 +63,24 @@ class Lane:
         if self.idle or self._packer.is_full:
             self._producer.service(self)
 
-    def put(self, body: object) -> None:
-        """Pack a body, and leave it to the caller to ask for room and service."""
+    def put(self, body: object, future: TaskFuture[Any] | None = None) -> None:
+        """Pack a body, and leave it to the caller to ask for room and service.
+
+        Its future comes with it in the same step: whoever sends or is interrupted in between
+        would give all that follow the results of others.
+        """
         if COMPILED:
             self._packer.add(body)
+            if future is not None:
+                self.futures.append(future)
         else:
             with self._lock:
-                self._packer.add(body)
+                before = len(self._packer)
+                try:
+                    self._packer.add(body)
+                finally:
+                    if future is not None and len(self._packer) > before:
+                        self.futures.append(future)
         if self._is_empty:
             self._is_empty = False
             self.since = monotonic()

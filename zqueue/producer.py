@@ -180,14 +180,12 @@ class Producer:
         was sent cannot be cancelled.
         """
         lane = self.lane(queue, task, reply=True)
-        assert lane.futures is not None
         if lane.blocked or lane.is_full:
             self.make_room(lane, timeout)
         future: TaskFuture[Any] = TaskFuture()
         future.set_running_or_notify_cancel()
         with self._lock:
-            lane.put(body)
-            lane.futures.append(future)
+            lane.put(body, future)
         if lane.idle or lane.is_full:
             self.service(lane)
         return future
@@ -281,9 +279,7 @@ class Producer:
             if task:
                 check_name(task, "task")
             with self._lock:
-                lane = Lane(self, queue, task)
-                if reply:
-                    lane.futures = deque()
+                lane = Lane(self, queue, task, reply=reply)
                 lane = self._lanes.setdefault((queue, task, reply), lane)
                 if self._was_connected and self._closed is None:
                     lane.blocked = False
@@ -412,7 +408,7 @@ class Producer:
             if not tasks:
                 return
             reply: Reply | None = None
-            if lane.futures is not None:
+            if lane.reply:
                 reply = FutureReply([lane.futures.popleft() for _ in range(tasks)])
             self._number(lane, frame, tasks, reply, since)
 
