@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -50,9 +50,6 @@ KILL_AT = 0.4
 
 LOOKS = 20
 """How often to look for a worker that is busy, before an idle one is killed."""
-
-SETTLED_S = 0.02
-"""After so long a broker has heard what a worker said before it was stopped."""
 
 SNIFF_BYTES = 8192
 TOP_WORDS = 8
@@ -200,9 +197,9 @@ def kill_one(url: str) -> int:
     for _ in range(LOOKS):
         held = _held(url)
         pid = max(held, key=lambda pid: held[pid])
-        os.kill(pid, signal.SIGSTOP)  # What it holds by now it cannot finish any more.
-        sleep(SETTLED_S)
-        if _held(url).get(pid):
+        os.kill(pid, signal.SIGSTOP)
+        # What it said before may still be on its way, but not for twenty questions.
+        if all(_held(url).get(pid) for _ in range(LOOKS)):
             break
         os.kill(pid, signal.SIGCONT)
     os.kill(pid, signal.SIGKILL)
