@@ -110,7 +110,7 @@ class Producer:
         self.connect_timeout = connect_timeout
         self._address = Address.parse(self.url)
         about = {"pid": os.getpid(), "host": stdlib_socket.gethostname()}
-        self._protocol = ProducerProtocol(os.urandom(16), pack(about), random.random)
+        self._protocol = ProducerProtocol(os.urandom(16), pack(about), random.Random().random)
         self._lanes: dict[tuple[str, str, bool], Lane] = {}
         self._batches: dict[int, tuple[Lane, float]] = {}
         """Lane and instant of each batch that is not confirmed."""

@@ -140,7 +140,7 @@ def test_pause_from_the_keyboard(
     producer.flush()
     wait_until(lambda: broker.queue("default")["ready"] == 1, what="a task that waits")
     assert record.ids() == ["a"]
-    seen.wait_for("paused", " 1 ")
+    seen.wait_for("ready 1")  # Told after it was paused.
     seen.press("p")
     seen.wait_for("Resume queue default?")
     seen.press("y")

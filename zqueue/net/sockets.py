@@ -35,6 +35,10 @@ class AddressInUse(ConfigError):
     """Somebody else is bound to the address."""
 
 
+_random = random.Random()
+"""Our own: that of the program is seeded, and counted on, by whoever uses us."""
+
+
 def make_socket(
     context: zmq.Context[zmq.Socket[bytes]], kind: int, address: Address, *, frame_bytes_max: int
 ) -> zmq.Socket[bytes]:
@@ -57,7 +61,7 @@ def make_socket(
     socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 5)
     socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
     # ZeroMQ doubles the pause without jitter, so each process draws its own first one.
-    socket.setsockopt(zmq.RECONNECT_IVL, random.randint(50, 250))
+    socket.setsockopt(zmq.RECONNECT_IVL, _random.randint(50, 250))
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2_000)
     if kind == zmq.ROUTER:
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # Tell us instead of dropping.
