@@ -18,6 +18,7 @@ COMPILED = [
     "zqueue/core/memory_queue.py",
     "zqueue/core/meter.py",
     "zqueue/core/ready.py",
+    "zqueue/net/channel.py",
     "zqueue/protocol/broker.py",
     "zqueue/protocol/codec.py",
     "zqueue/protocol/dispatch.py",

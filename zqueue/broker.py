@@ -29,11 +29,12 @@ import zmq
 from .config import Address, BrokerConfig, check_bind
 from .core.batch import reuse
 from .errors import ConfigError
+from .net.channel import Channel
 from .net.collector import SWEEP_EVERY_S, stop_collector, sweep, watch_collector
 from .net.device import Egress, Ingress
 from .net.processes import rss_bytes
 from .net.signals import Signals
-from .net.sockets import bind, hold_ipc_path, make_socket, receive, send
+from .net.sockets import bind, hold_ipc_path, make_socket
 from .net.waiting import Waiter
 from .protocol.broker import BrokerProtocol, Limits
 from .protocol.codec import COMPILED, FRAME_BYTES_MAX
@@ -63,7 +64,7 @@ DEADLINE_HIT = 5
 class Outboxes:
     """Sends to peers, and keeps in order what their pipes have no room for yet."""
 
-    def __init__(self, router: zmq.Socket[bytes]) -> None:
+    def __init__(self, router: Channel) -> None:
         self._router = router
         self._waiting: dict[bytes, deque[list[bytes]]] = {}
         self._bytes: dict[bytes, int] = {}
@@ -77,7 +78,7 @@ class Outboxes:
         waiting = self._waiting.get(peer)
         if waiting is None:
             try:
-                if send(self._router, [peer, *frames]):
+                if self._router.send([peer, *frames]):
                     return True
             except zmq.ZMQError as error:
                 if error.errno != zmq.EHOSTUNREACH:
@@ -100,7 +101,7 @@ class Outboxes:
         for peer in list(self._waiting):
             waiting = self._waiting[peer]
             try:
-                while waiting and send(self._router, [peer, *waiting[0]]):
+                while waiting and self._router.send([peer, *waiting[0]]):
                     self._bytes[peer] -= sum(map(len, waiting.popleft()))
                 if waiting:
                     continue
@@ -144,9 +145,10 @@ class Broker:
         """Bind everything. Returns the URL of the leased lane."""
         config, context = self._config, self._context
         address = check_bind(Address.parse(config.bind), insecure=config.insecure)
-        self._router = make_socket(context, zmq.ROUTER, address, frame_bytes_max=FRAME_BYTES_MAX)
+        router = make_socket(context, zmq.ROUTER, address, frame_bytes_max=FRAME_BYTES_MAX)
+        self._router = Channel(router, FRAMES_MAX)
         self._outboxes = Outboxes(self._router)
-        self.url = bind(self._router, address)
+        self.url = bind(router, address)
         if config.ingest is not None:
             address = check_bind(Address.parse(config.ingest), insecure=config.insecure)
             self._ingress = Ingress(context, address, self._ingest, frame_bytes_max=FRAME_BYTES_MAX)
@@ -166,8 +168,8 @@ class Broker:
     def run(self, signals: Signals) -> int:
         """Serve until a signal says to stop. Returns the exit code."""
         waiter = Waiter(signals.fd)
-        for socket in self._sockets():
-            waiter.add(socket)
+        for channel in self._channels():
+            waiter.add(channel.socket)
         while True:
             now = monotonic()
             moved = self._receive(now)
@@ -195,22 +197,20 @@ class Broker:
         # What a peer has not read when the connection breaks is lost to it: let them answer.
         deadline = monotonic() + GOODBYE_S
         while self.protocol.has_peers() and (left := deadline - monotonic()) > 0:
-            self._router.poll(int(left * 1000) + 1)
+            self._router.socket.poll(int(left * 1000) + 1)
             self._receive(monotonic())
             self._send(monotonic())
-        for socket in [self._router, *(egress.socket for egress in self._egresses)]:
-            socket.close(1000)
-        if self._ingress is not None:
-            self._ingress.socket.close(0)
+        for channel in self._channels():
+            channel.close(1000)
         self._context.term()
 
     # --- one turn ---
 
-    def _sockets(self) -> list[zmq.Socket[bytes]]:
-        sockets = [self._router, *(egress.socket for egress in self._egresses)]
+    def _channels(self) -> list[Channel]:
+        channels = [self._router, *(egress.channel for egress in self._egresses)]
         if self._ingress is not None:
-            sockets.append(self._ingress.socket)
-        return sockets
+            channels.append(self._ingress.channel)
+        return channels
 
     def _next_deadline(self, now: float) -> float | None:
         deadlines = [self.protocol.next_deadline(), self._give_up_at]
@@ -221,9 +221,9 @@ class Broker:
     def _receive(self, now: float) -> int:
         """Take what came. While little comes, the first message is answered before anything
         else is looked at; while much comes, answers gather so that small ones travel together."""
-        router, take = self._router, self.protocol.receive
+        receive, take = self._router.receive, self.protocol.receive
         received = 0
-        while received < TURN_MESSAGES and (frames := receive(router, FRAMES_MAX)) is not None:
+        while received < TURN_MESSAGES and (frames := receive()) is not None:
             try:
                 take(frames[0], frames[1:], now)
             except Exception:

@@ -12,7 +12,8 @@ from collections import deque
 import zmq
 
 from ..config import Address
-from .sockets import make_socket, receive, send
+from .channel import Channel
+from .sockets import make_socket
 
 _IN = int(zmq.POLLIN)
 _IN_OR_OUT = int(zmq.POLLIN | zmq.POLLOUT)
@@ -23,22 +24,20 @@ class Dealer:
 
     def __init__(self, address: Address, *, frame_bytes_max: int, frames_max: int) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = make_socket(
-            self._context, zmq.DEALER, address, frame_bytes_max=frame_bytes_max
-        )
-        self._frames_max = frames_max
+        socket = make_socket(self._context, zmq.DEALER, address, frame_bytes_max=frame_bytes_max)
+        self._channel = Channel(socket, frames_max)
         self._outbox: deque[list[bytes]] = deque()
-        self._socket.connect(address.url)
+        socket.connect(address.url)
 
     @property
     def socket(self) -> zmq.Socket[bytes]:
         """To poll, in the thread that made the dealer."""
-        return self._socket
+        return self._channel.socket
 
     @property
     def fd(self) -> int:
         """Becomes readable at a change: see `net.waiting` for what that asks of you."""
-        return int(self._socket.getsockopt(zmq.FD))
+        return int(self.socket.getsockopt(zmq.FD))
 
     @property
     def wanted(self) -> int:
@@ -53,20 +52,20 @@ class Dealer:
             self._outbox.extend(messages)
             messages = []
         for i, frames in enumerate(messages):
-            if not send(self._socket, frames):
+            if not self._channel.send(frames):
                 self._outbox.extend(messages[i:])
                 return
 
     def flush(self) -> None:
         """Send what waits in the outbox, as far as there is room."""
-        while self._outbox and send(self._socket, self._outbox[0]):
+        while self._outbox and self._channel.send(self._outbox[0]):
             self._outbox.popleft()
 
     def receive(self) -> list[bytes] | None:
         """The next message, or None."""
-        return receive(self._socket, self._frames_max)
+        return self._channel.receive()
 
     def close(self) -> None:
         """Close the socket. What was not sent is dropped."""
-        self._socket.close(0)
+        self._channel.close()
         self._context.term()

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import zmq
 
 from ..config import Address
-from .sockets import bind, make_socket, receive, send
+from .channel import Channel
+from .sockets import bind, make_socket
 
 FRAMES = 2
 """``[queue, batch]``"""
@@ -32,8 +33,9 @@ class Ingress:
         *,
         frame_bytes_max: int,
     ) -> None:
-        self.socket = make_socket(context, zmq.PULL, address, frame_bytes_max=frame_bytes_max)
-        self.url = bind(self.socket, address)
+        socket = make_socket(context, zmq.PULL, address, frame_bytes_max=frame_bytes_max)
+        self.channel = Channel(socket, FRAMES)
+        self.url = bind(socket, address)
         self._take = take
         self._held: list[bytes] | None = None
 
@@ -43,7 +45,7 @@ class Ingress:
         Returns how many messages were moved.
         """
         for moved in range(TURN_MESSAGES):
-            frames = self._held or (receive(self.socket, FRAMES) if read else None)
+            frames = self._held or (self.channel.receive() if read else None)
             if frames is None:
                 return moved
             if not self._take(frames):
@@ -64,8 +66,9 @@ class Egress:
         *,
         frame_bytes_max: int,
     ) -> None:
-        self.socket = make_socket(context, zmq.PUSH, address, frame_bytes_max=frame_bytes_max)
-        self.url = bind(self.socket, address)
+        socket = make_socket(context, zmq.PUSH, address, frame_bytes_max=frame_bytes_max)
+        self.channel = Channel(socket, FRAMES)
+        self.url = bind(socket, address)
         self._give = give
         self._held: list[bytes] | None = None
 
@@ -80,7 +83,7 @@ class Egress:
             frames = self._held or self._give()
             if frames is None:
                 return moved
-            if not send(self.socket, frames):
+            if not self.channel.send(frames):
                 self._held = frames
                 return moved
             self._held = None

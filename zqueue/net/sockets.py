@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from typing import IO
 
 import zmq
-from zmq.backend import Socket
 
 from ..config import Address
 from ..errors import ConfigError
@@ -114,46 +113,3 @@ def hold_ipc_path(address: Address) -> Iterator[None]:
                 with contextlib.suppress(OSError):
                     os.unlink(path)
 
-
-# The wrappers that pyzmq puts around a socket's own calls cost as much as the calls (2.5 µs
-# instead of 0.35 for a message of two frames), and an enum for a flag is converted anew each time.
-_send = Socket.send
-_recv = Socket.recv
-_get = Socket.get
-_EVENTS = int(zmq.EVENTS)
-_POLLIN = int(zmq.POLLIN)
-_NOBLOCK = int(zmq.NOBLOCK)
-_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
-
-
-def send(socket: zmq.Socket[bytes], frames: list[bytes]) -> bool:
-    """Send a message, never waiting. False if there is no room for it now.
-
-    Raises `zmq.ZMQError` (EHOSTUNREACH) if a ROUTER's peer is gone.
-    """
-    try:
-        for frame in frames[:-1]:
-            _send(socket, frame, _MORE)
-        _send(socket, frames[-1], _NOBLOCK)
-    except zmq.Again:
-        return False
-    return True
-
-
-def receive(socket: zmq.Socket[bytes], frames_max: int) -> list[bytes] | None:
-    """The next message, or None if there is none now.
-
-    A message of more than ``frames_max`` frames comes cut to that many and one more, so that
-    whoever checks the number refuses it; the rest is thrown away as it is read.
-    """
-    # Asking first is cheap; an exception costs as much as all else that a lone message causes,
-    # and takes the processor from whoever waits for that message.
-    if not int(_get(socket, _EVENTS)) & _POLLIN:
-        return None
-    frame: zmq.Frame = _recv(socket, _NOBLOCK, False)
-    frames = [frame.bytes]
-    while frame.more:
-        frame = _recv(socket, _NOBLOCK, False)
-        if len(frames) <= frames_max:
-            frames.append(frame.bytes)
-    return frames
