@@ -65,7 +65,7 @@ def extensions() -> list[Extension]:
             path.removesuffix(".py").replace("/", "."),
             [path],
             define_macros=MACROS,
-            extra_compile_args=["-O3" if path in PER_TASK else "-O1", "-g0"],
+            extra_compile_args=["-O3" if path in PER_TASK else "-O1", "-g0", "-fno-plt"],
             optional=True,
         )
         for path in COMPILED

@@ -16,7 +16,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 from .config import default_url
 from .errors import ConfigError
 from .handlers import Handler, call_body
-from .lane import Lane
+from .lane import Entrance, Lane
 from .producer import CONNECT_TIMEOUT_S, TIMEOUT_S, Producer
 from .protocol.traced import traced
 from .replies import TaskFuture
@@ -49,7 +49,7 @@ class App:
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._producer: Producer | None = None
-        self._senders: weakref.WeakSet[_Sender] = weakref.WeakSet()
+        self._entrances: weakref.WeakSet[Entrance] = weakref.WeakSet()
         self.handlers: dict[str, Handler] = {}
         self._tracer: Tracer | None = None
         _apps.add(self)
@@ -85,8 +85,8 @@ class App:
     @tracer.setter
     def tracer(self, tracer: Tracer | None) -> None:
         self._tracer = tracer
-        for sender in list(self._senders):
-            sender._lane = None
+        for entrance in list(self._entrances):
+            entrance.forget()
 
     @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
@@ -199,8 +199,8 @@ class App:
 
     def _reset(self) -> None:
         self._producer = None
-        for sender in list(self._senders):
-            sender._lane = None
+        for entrance in list(self._entrances):
+            entrance.forget()
 
     def _register(self, handler: Handler) -> None:
         if handler.name in self.handlers:
@@ -230,8 +230,9 @@ class _Sender:
         self._queue = queue
         self._wait = wait
         self._own_tracer = tracer
-        self._lane: Lane | TracedLane | None = None
-        app._senders.add(self)
+        find = functools.partial(_find_lane, app, queue, handler.name, tracer)
+        self._entrance = Entrance(find, wait)
+        app._entrances.add(self._entrance)
 
     @property
     def name(self) -> str:
@@ -247,12 +248,6 @@ class _Sender:
     def _tracer(self) -> Tracer | None:
         return self._own_tracer or self._app.tracer
 
-    def _bind(self) -> Lane | TracedLane:
-        lane = self._app.producer.lane(self._queue, self.name)
-        tracer = self._tracer
-        self._lane = lane if tracer is None else TracedLane(lane, tracer)
-        return self._lane
-
     def _submit(self, body: object) -> TaskFuture[Any]:
         submit, tracer = self._app.producer.submit, self._tracer
         if tracer is None:
@@ -261,30 +256,41 @@ class _Sender:
             body = traced(body, traceparent) if traceparent else body
             return submit(self._queue, body, task=self.name, timeout=self._wait)
 
-    def _send_many(self, bodies: Iterable[object]) -> int:
+    def _send_many(self, bodies: Iterable[object], wrapped: bool = False) -> int:
         send_many, tracer = self._app.producer.send_many, self._tracer
         if tracer is None:
-            return send_many(self._queue, bodies, task=self.name, timeout=self._wait)
+            return send_many(
+                self._queue, bodies, task=self.name, timeout=self._wait, wrapped=wrapped
+            )
         with tracer.send(self.name, self._queue) as traceparent:
-            bodies = with_context(bodies, traceparent)
+            bodies = with_context(bodies, traceparent, wrapped)
             return send_many(self._queue, bodies, task=self.name, timeout=self._wait)
 
-    def _call_many(self, bodies: Iterable[object]) -> Iterator[Any]:
+    def _call_many(self, bodies: Iterable[object], wrapped: bool) -> Iterator[Any]:
         call_many, tracer = self._app.producer.call_many, self._tracer
         if tracer is not None:
             # What is sent later has the same parent: results are read long after this call.
             with tracer.send(self.name, self._queue) as traceparent:
-                bodies = with_context(bodies, traceparent)
-        return call_many(self._queue, bodies, task=self.name, timeout=self._wait)
+                bodies, wrapped = with_context(bodies, traceparent, wrapped), False
+        return call_many(self._queue, bodies, task=self.name, timeout=self._wait, wrapped=wrapped)
 
 
 class Sender(_Sender, Generic[P, R]):
     """The calls that send a task."""
 
-    def send(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Send one call. Returns when it is accepted; raises as `Producer.send` does."""
-        lane = self._lane or self._bind()
-        lane.add(args if not kwargs else call_body(args, kwargs), self._wait)
+    send: Callable[P, None]
+    """Send one call. Returns when it is accepted; raises as `Producer.send` does."""
+
+    def __init__(
+        self,
+        app: App,
+        handler: Handler,
+        queue: str,
+        wait: float | None = None,
+        tracer: Tracer | None = None,
+    ) -> None:
+        super().__init__(app, handler, queue, wait, tracer)
+        self.send = self._entrance  # Not a method: it is called for every task.
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]:
         """Send one call and get a future of its result: see `Producer.submit`."""
@@ -296,11 +302,11 @@ class Sender(_Sender, Generic[P, R]):
         Reads the iterables some batches ahead. A failed call raises its `RemoteError` where its
         result would stand.
         """
-        return self._call_many(zip(*iterables, strict=False))
+        return self._call_many(*_bodies(iterables))
 
     def send_many(self, *iterables: Iterable[Any]) -> int:
         """Send calls in full batches: one iterable a parameter. Returns how many."""
-        return self._send_many(zip(*iterables, strict=False))
+        return self._send_many(*_bodies(iterables))
 
 
 class Task(Sender[P, R]):
@@ -341,8 +347,7 @@ class BatchSender(_Sender, Generic[B]):
 
     def send(self, body: B) -> None:
         """Send one body. Returns when it is accepted; raises as `Producer.send` does."""
-        lane = self._lane or self._bind()
-        lane.add(body, self._wait)
+        self._entrance.add(body)
 
     def submit(self, body: B) -> TaskFuture[None]:
         """Send one body and get a future that tells when it was handled."""
@@ -373,6 +378,21 @@ class BatchTask(BatchSender[B]):
         """The same task, sent otherwise: parameters as for `Task.options`."""
         tracer = None if traceparent is None else FixedContext(traceparent)
         return BatchSender(self._app, self._handler, self._queue, wait, tracer)
+
+
+def _find_lane(app: App, queue: str, task: str, tracer: Tracer | None) -> Lane | TracedLane:
+    """What takes the bodies of a task now."""
+    lane = app.producer.lane(queue, task)
+    tracer = tracer or app.tracer
+    return lane if tracer is None else TracedLane(lane, tracer)
+
+
+def _bodies(iterables: tuple[Iterable[Any], ...]) -> tuple[Iterable[object], bool]:
+    """The arguments of calls, one iterable a parameter; and whether each is still to be wrapped,
+    which costs less where it is packed."""
+    if len(iterables) == 1:
+        return iterables[0], True
+    return zip(*iterables, strict=False), False
 
 
 _apps: weakref.WeakSet[App] = weakref.WeakSet()

@@ -5,14 +5,14 @@ from cpython.object cimport PyObject
 
 from .core.histogram cimport Histogram
 from .core.meter cimport TaskMeter
-from .protocol.unpacking cimport Reader
+from .protocol.unpacking cimport Reader, read_items
 
 
 cdef extern from "Python.h":
     PyObject** PySequence_Fast_ITEMS(object items)
     Py_ssize_t PyList_GET_SIZE(object items)
     object PyObject_Vectorcall(object function, PyObject** args, size_t count, PyObject* names)
-    object PyObject_CallOneArg(object function, object arg)
+    void Py_DECREF(object thing)
 
 cdef extern from *:
     """
@@ -23,6 +23,9 @@ cdef extern from *:
     #endif
     """
     const bint METERED
+
+cdef enum:
+    ITEMS = 8  # Arguments that are called with as they are read.
 
 cdef extern from "time.h":
     cdef struct timespec:
@@ -55,3 +58,7 @@ cdef class Calls:
     cdef object _read(self)
     @cython.locals(now=double, elapsed_s=double, tasks=Py_ssize_t)
     cdef _measure(self)
+
+
+@cython.locals(count=int)
+cdef inline _call_directly(Calls calls)

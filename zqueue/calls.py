@@ -97,7 +97,10 @@ class Calls:
         while count > 0 and self._claim():
             count -= 1
             self._untimed += 1
-            value = self._call(self._read())
+            if cython.compiled and self._named:
+                value = _call_directly(self)
+            else:
+                value = self._call(self._read())
             if METERED and self._untimed >= self._stride:
                 self._measure()
                 if self._began >= self._until:
@@ -221,6 +224,19 @@ if cython.compiled:
         instant = cython.declare(timespec)
         clock_gettime(CLOCK_MONOTONIC, cython.address(instant))  # As time.monotonic does.
         return instant.tv_sec + instant.tv_nsec * 1e-9
+
+    def _call_directly(calls):
+        """Call with the next body's items as they are read, without a list that holds them."""
+        items = cython.declare(cython.pointer(PyObject)[ITEMS])
+        count = read_items(calls._reader, items, ITEMS)
+        if count < 0:
+            return calls._call(calls._read())
+        try:
+            return PyObject_Vectorcall(calls._function, items, count, cython.NULL)
+        finally:
+            while count:
+                count -= 1
+                Py_DECREF(cython.cast(object, items[count]))
 
     @cython.cfunc
     @cython.inline

@@ -19,3 +19,12 @@ cdef class Lane:
 
     cpdef add(self, object body, object timeout=*)
     cpdef put(self, object body, object future=*)
+
+
+@cython.final
+cdef class Entrance:
+    cdef object _find, _wait, __weakref__
+    cdef Lane _lane
+
+    @cython.locals(lane=Lane)
+    cpdef add(self, object body)

@@ -11,17 +11,27 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from .protocol.codec import COMPILED, Packer, array_length
+from .handlers import call_body
+from .protocol.codec import Packer, array_length
 from .replies import TaskFuture
+
+if TYPE_CHECKING:
+    from .core import _cython as cython
+else:
+    try:
+        import cython
+    except ImportError:
+        from .core import _cython as cython
 
 BATCH_TASKS = 2048
 """Tasks in a full batch. Four times 512 takes the broker's share of a small task from 350 to
 120 ns (docs/benchmarks.md); frames much larger fit no cache, and must be cut for slow workers."""
 
-BATCH_BYTES = 64 << 10
+BATCH_BYTES = 128 << 10
 """A batch is also full at this size: larger frames do not travel cheaper per byte."""
 
 
@@ -69,7 +79,7 @@ class Lane:
         Its future comes with it in the same step: whoever sends or is interrupted in between
         would give all that follow the results of others.
         """
-        if COMPILED:
+        if cython.compiled:
             self._packer.add(body)
             if future is not None:
                 self.futures.append(future)
@@ -107,9 +117,40 @@ class Lane:
         Needs the producer's lock; without any body, gives ``(b"", 0)``.
         """
         self._is_empty = True  # Of what is packed now, the next batch's age begins a little late.
-        if COMPILED:
+        if cython.compiled:
             frame = self._packer.take()
         else:
             with self._lock:
                 frame = self._packer.take()
         return frame, array_length(frame) if frame else 0
+
+
+class Entrance:
+    """Where the calls of one task become bodies of a lane. Calling it sends its arguments.
+
+    ``find`` finds what takes the bodies, as `Lane.add` does; a lane is found only once.
+    ``wait`` is how many seconds to wait for room (None: as the producer does).
+    """
+
+    def __init__(self, find: Callable[[], Any], wait: float | None) -> None:
+        self._find = find
+        self._wait = wait
+        self._lane: Lane | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        self.add(args if not kwargs else call_body(args, kwargs))
+
+    def add(self, body: object) -> None:
+        """Send a body: see `Producer.send`."""
+        lane = self._lane
+        if lane is None:
+            found = self._find()
+            if type(found) is not Lane:
+                found.add(body, self._wait)
+                return
+            lane = self._lane = found
+        lane.add(body, self._wait)
+
+    def forget(self) -> None:
+        """The lane is no more the one to be used."""
+        self._lane = None

@@ -16,7 +16,7 @@ TARGET_S = 0.05
 """Work held by a worker, seconds. Below ~20 ms the round trip to the broker (about 0.5 ms)
 and its batching begin to show in throughput; above ~100 ms a person sees it."""
 
-CREDIT_MAX = 16_384
+CREDIT_MAX = 32_768
 """Tasks. With batches of 512 that is 32 messages in flight, far below every ZeroMQ high water
 mark, and at the smallest useful cost of a task (1 µs) 16 ms of work."""
 

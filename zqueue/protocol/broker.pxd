@@ -6,6 +6,7 @@ from ..core.counters cimport Counters
 from .dispatch cimport Dispatch
 from .intake cimport Intake
 from .messages cimport decode, encode
+from .peers cimport Worker
 
 
 @cython.final
@@ -20,5 +21,7 @@ cdef class BrokerProtocol:
     cdef bint _ending
 
     cpdef receive(self, peer, list frames, double now)
+    @cython.locals(worker=Worker)
+    cpdef bint is_saturated(self)
     cpdef list to_send(self)
     cdef _receive(self, peer, message, list frames, double now)

@@ -261,6 +261,13 @@ class BrokerProtocol:
         """Whether no task is ready or leased."""
         return not any(queue.ready.tasks for queue in self.intake.queues.values())
 
+    def is_saturated(self) -> bool:
+        """Whether every worker has so much to do that none waits for what comes next."""
+        for worker in self._workers.values():
+            if not worker.is_saturated():
+                return False
+        return bool(self._workers)
+
     # --- peers ---
 
     def _receive(self, peer: bytes, message: Message, frames: list[bytes], now: float) -> None:

@@ -159,19 +159,21 @@ class Packer:
 
         Raises `BodyError` or `BodyTooLarge`; the body is then left out.
         """
-        if not (cython.compiled and _add_plain(self, body)):
+        if not (cython.compiled and _add_plain(self, body, False)):
             _append(self, pack_body(body))
         return self.is_full
 
-    def fill(self, bodies: Iterator[object]) -> bool:
+    def fill(self, bodies: Iterator[object], wrapped: bool = False) -> bool:
         """Pack bodies until a batch is full. False: there are no more.
+
+        With ``wrapped``, a body is an array that holds just what ``bodies`` gives.
 
         Raises as `add` does, naming the body by its number, and whatever ``bodies`` raises.
         """
         for body in bodies:
-            if not (cython.compiled and _add_plain(self, body)):
+            if not (cython.compiled and _add_plain(self, body, wrapped)):
                 try:
-                    _append(self, pack_body(body))
+                    _append(self, pack_body((body,) if wrapped else body))
                 except BodyError as error:
                     raise type(error)(f"body {self._filled}: {error}") from None
             self._filled += 1
@@ -234,6 +236,7 @@ if cython.compiled:
 
     @cython.cfunc
     @cython.inline
+    @cython.exceptval(check=False)
     def _put(
         packer: Packer, code: cython.int, number: cython.ulonglong, size: cython.int
     ) -> cython.void:
@@ -248,6 +251,30 @@ if cython.compiled:
 
     @cython.cfunc
     @cython.inline
+    @cython.exceptval(check=False)
+    def _copy(
+        packer: Packer, data: cython.p_const_uchar, size: cython.Py_ssize_t
+    ) -> cython.void:
+        """Append bytes, which are few as a rule: then two moves that overlap do it. There is
+        room."""
+        to: cython.p_uchar = packer._data + packer._at
+        packer._at += size
+        if 8 <= size <= 16:
+            memcpy(to, data, 8)
+            memcpy(to + size - 8, data + size - 8, 8)
+        elif size > 16:
+            memcpy(to, data, size)
+        elif size >= 4:
+            memcpy(to, data, 4)
+            memcpy(to + size - 4, data + size - 4, 4)
+        else:
+            while size:
+                size -= 1
+                to[size] = data[size]
+
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
     def _put_length(
         packer: Packer, length: cython.Py_ssize_t, small: cython.int, small_max: cython.int,
         code8: cython.int, code16: cython.int
@@ -320,8 +347,7 @@ if cython.compiled:
             packer._at += 1
         else:
             _put_length(packer, size, 0xA0, 31, 0xD9, 0xDA)
-        memcpy(packer._data + packer._at, PyUnicode_DATA(value), size)
-        packer._at += size
+        _copy(packer, cython.cast(cython.p_const_uchar, PyUnicode_DATA(value)), size)
         return True
 
     @cython.cfunc
@@ -419,8 +445,12 @@ if cython.compiled:
 
     @cython.cfunc
     @cython.exceptval(-1)
-    def _add_plain(packer: Packer, body: object) -> cython.bint:
+    def _add_plain(packer: Packer, body: object, wrapped: cython.bint) -> cython.bint:
         packer._at = packer._end  # What failed half way is written over.
+        if wrapped:
+            _need(packer, 1)
+            packer._data[packer._at] = 0x91
+            packer._at += 1
         if not _write(packer, body, 0) or packer._at - packer._end > BODY_MAX:
             packer._at = packer._end
             _give_back(packer)

@@ -37,3 +37,5 @@ cdef class Worker:
     cdef public list queues
     cdef public Py_ssize_t credit, in_flight
     cdef public bint alone
+
+    cpdef bint is_saturated(self)

@@ -15,6 +15,10 @@ from .messages import Result
 HELD_BYTES_MAX = 16 << 20
 """Results kept for a producer that is away, bytes. It comes back within seconds or not at all."""
 
+SATURATED_TASKS = 512
+"""Tasks that a saturated worker has in flight at least. Credit is for 50 ms of work, so each takes
+100 µs at most."""
+
 
 class Queue:
     """A named queue, who is hungry for it, and whose confirms wait for room in it."""
@@ -138,6 +142,10 @@ class Worker:
 
     def __repr__(self) -> str:
         return f"<Worker {self.id.hex()[:8]}: {self.in_flight} in flight, credit {self.credit}>"
+
+    def is_saturated(self) -> bool:
+        """Whether it holds many tasks, which are quick ones then, and at least half its credit."""
+        return self.in_flight >= SATURATED_TASKS and 2 * self.in_flight >= self.credit
 
 
 class Supervisor:

@@ -31,6 +31,7 @@ cdef extern from "Python.h":
     char* PyByteArray_AS_STRING(object data)
     int PyByteArray_Resize(object data, Py_ssize_t size) except -1
     void Py_INCREF(object thing)
+    void Py_DECREF(object thing)
     bint PyLong_CheckExact(object thing)
     bint PyFloat_CheckExact(object thing)
     bint PyUnicode_CheckExact(object thing)
@@ -61,3 +62,5 @@ cdef class Reader:
 
 
 cpdef object index_bodies(bytes frame)
+
+cdef int read_items(Reader reader, PyObject** items, int room) except? -2

@@ -115,6 +115,9 @@ def index_bodies(frame: bytes) -> Sequence[int]:
 if cython.compiled:
     _names: list[str] = [""] * 1024
     """Names that were met as keys of maps: the same few come again and again."""
+    MIXER = cython.declare(cython.uint, 0x9E3779B1)  # Knuth's multiplicative hashing.
+    _heads = cython.declare(cython.ulonglong[1024])
+    """The first bytes of each."""
 
     @cython.cfunc
     @cython.inline
@@ -139,7 +142,7 @@ if cython.compiled:
 
     @cython.cfunc
     @cython.inline
-    @cython.exceptval(check=True)
+    @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def _number(reader: Reader, size: cython.int) -> cython.ulonglong:
         """A number of so many bytes."""
         _check(reader, size)
@@ -174,18 +177,28 @@ if cython.compiled:
         """A text that is likely to come again."""
         _check(reader, size)
         data: cython.p_const_uchar = reader._data + reader._at
-        slot: cython.uint = cython.cast(cython.uint, size)
+        head: cython.ulonglong = 0
+        tail: cython.ulonglong = 0
         i: cython.Py_ssize_t
-        for i in range(size):
-            slot = slot * 31 + data[i]
-        slot = (slot ^ (slot >> 10)) & 1023
+        if size < 8:
+            for i in range(size):
+                head = head << 8 | data[i]
+        else:
+            memcpy(cython.address(head), data, 8)
+            memcpy(cython.address(tail), data + size - 8, 8)
+        mixed: cython.ulonglong = head ^ (tail << 1) ^ cython.cast(cython.ulonglong, size)
+        slot: cython.uint = cython.cast(cython.uint, mixed ^ (mixed >> 32))
+        slot = cython.cast(cython.uint, slot * MIXER) >> 22
         name: object = _names[slot]
-        if PyUnicode_GET_LENGTH(name) == size and not memcmp(PyUnicode_DATA(name), data, size):
-            reader._at += size
-            return name
+        if _heads[slot] == head and PyUnicode_GET_LENGTH(name) == size:
+            # Up to eight bytes, the head is all of it.
+            if size <= 8 or not memcmp(PyUnicode_DATA(name), data, size):
+                reader._at += size
+                return name
         name = _text(reader, size)
         if PyUnicode_GET_LENGTH(name) == size:  # It is ASCII.
             _names[slot] = name
+            _heads[slot] = head
         return name
 
     @cython.cfunc
@@ -308,6 +321,41 @@ if cython.compiled:
             raise ProtocolError("malformed", "the batch has bytes after its last body")
         reader._broken = False
         return body
+
+    @cython.cfunc
+    @cython.exceptval(-2, check=True)
+    def read_items(
+        reader: Reader, items: cython.pointer(cython.pointer(PyObject)), room: cython.int
+    ) -> cython.int:
+        """The items of the next body, if it is an array of not more than there is ``room`` for.
+
+        Returns how many there are, for the caller to free; -1 if it is something else, to be read
+        as a whole.
+        """
+        if not reader.left or reader._broken or reader._at >= reader._stop:
+            return -1
+        count: cython.int = reader._data[reader._at] - 0x90
+        if count < 0 or count > room:
+            return -1
+        reader.left -= 1
+        reader._at += 1
+        reader._broken = True
+        read: cython.int = 0
+        try:
+            while read < count:
+                item: object = _read(reader, 1)
+                Py_INCREF(item)
+                items[read] = cython.cast(cython.pointer(PyObject), item)
+                read += 1
+            if not reader.left and reader._at != reader._stop:
+                raise ProtocolError("malformed", "the batch has bytes after its last body")
+        except BaseException:
+            while read:
+                read -= 1
+                Py_DECREF(cython.cast(object, items[read]))
+            raise
+        reader._broken = False
+        return count
 
     @cython.cfunc
     def _unpack(packed: bytes, keys: cython.int) -> object:
