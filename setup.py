@@ -15,6 +15,7 @@ COMPILED = [
     "zqueue/core/counters.py",
     "zqueue/core/histogram.py",
     "zqueue/core/lease.py",
+    "zqueue/core/liveness.py",
     "zqueue/core/memory_queue.py",
     "zqueue/core/meter.py",
     "zqueue/core/ready.py",

@@ -74,9 +74,8 @@ class Outboxes:
         self._waiting: dict[bytes, deque[list[bytes]]] = {}
         self._bytes: dict[bytes, int] = {}
         self._lost: list[tuple[bytes, list[bytes]]] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting or self._lost)
+        self.are_stuck = False
+        """Whether anything waits, so that `retry` is to be called."""
 
     def send(self, peer: bytes, frames: list[bytes]) -> bool:
         """Send, now or when there is room. False: the peer is gone, or hopelessly behind."""
@@ -91,6 +90,7 @@ class Outboxes:
                 return False
             waiting = self._waiting[peer] = deque()
             self._bytes[peer] = 0
+            self.are_stuck = True
         self._bytes[peer] += sum(map(len, frames))
         waiting.append(frames)
         if self._bytes[peer] > OUTBOX_BYTES_MAX:
@@ -115,6 +115,7 @@ class Outboxes:
                     raise
                 gone += [(peer, frames) for frames in waiting]
             self._forget(peer)
+        self.are_stuck = bool(self._waiting)
         return gone
 
     def _forget(self, peer: bytes) -> None:
@@ -225,10 +226,12 @@ class Broker:
         return channels
 
     def _next_deadline(self, now: float) -> float | None:
-        deadlines = [self.protocol.next_deadline(), self._give_up_at]
-        if self._outboxes:
-            deadlines.append(now + STUCK_RETRY_S)
-        return min((d for d in deadlines if d is not None), default=None)
+        deadline = self.protocol.next_deadline()
+        if self._give_up_at is not None:
+            deadline = min(self._give_up_at, deadline or self._give_up_at)
+        if self._outboxes.are_stuck:
+            deadline = min(now + STUCK_RETRY_S, deadline or now + STUCK_RETRY_S)
+        return deadline
 
     def _receive(self, now: float) -> int:
         """Take what came. While little comes, the first message is answered before anything
@@ -244,6 +247,7 @@ class Broker:
             received += 1
             if received == 1 and self._is_quiet:
                 self._send(now)
+                os.sched_yield()  # ZeroMQ's thread may wait for this processor.
         self._is_quiet = received <= 1
         return received
 
@@ -251,7 +255,7 @@ class Broker:
         """Send what is due. Returns how many messages that was."""
         protocol, outboxes = self.protocol, self._outboxes
         sent = 0
-        if outboxes:
+        if outboxes.are_stuck:
             for peer, frames in outboxes.retry():
                 protocol.unreachable(peer, frames, now)
         # A lost peer's tasks go to others at once, hence again until nothing is left to say.
@@ -273,6 +277,8 @@ class Broker:
         return moved + sum(egress.pump() for egress in self._egresses)
 
     def _stop_code(self, signals: Signals, now: float) -> int | None:
+        if not signals.came:
+            return None
         asked = signals.count(signal.SIGTERM, signal.SIGINT)
         if not asked:
             return None

@@ -74,7 +74,8 @@ class Calls:
             raise ProtocolError("malformed", "the batch does not hold what it says")
         self._function = handler.function
         self._named = named
-        self._lock = threading.Lock()
+        if not cython.compiled:
+            self._lock = threading.Lock()
         self._stop = tasks
         self._traced = 0
         """Which task had this trace context, counted from 1."""

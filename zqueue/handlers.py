@@ -36,6 +36,10 @@ class Handler:
     """For batch handlers: bodies in one call; 0 for ordinary ones."""
     batch_wait: float = 0.0
     """Seconds that the first body of a call waits for company."""
+    is_async: bool = dataclasses.field(init=False)
+    """Whether it is a coroutine function."""
+    is_timed: bool = dataclasses.field(init=False)
+    """Whether each task must be watched by the clock."""
 
     def __post_init__(self) -> None:
         check_name(self.name, "task")
@@ -49,16 +53,10 @@ class Handler:
                 f"soft_timeout of task {self.name!r} must be below its timeout, "
                 "or it would be killed before it can be told"
             )
-
-    @property
-    def is_async(self) -> bool:
-        """Whether it is a coroutine function."""
-        return inspect.iscoroutinefunction(self.function)
-
-    @property
-    def is_timed(self) -> bool:
-        """Whether each task must be watched by the clock."""
-        return self.timeout is not None or self.soft_timeout is not None
+        timed = self.timeout is not None or self.soft_timeout is not None
+        # Found out once: it is asked for every batch, and a lone task waits for the answer.
+        object.__setattr__(self, "is_async", inspect.iscoroutinefunction(self.function))
+        object.__setattr__(self, "is_timed", timed)
 
 
 def call_body(args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:

@@ -421,8 +421,8 @@ class Producer:
             self._wake()
 
     def _form_batches(self, lane: Lane) -> None:
-        while self._has_room(lane):
-            if lane.in_flight and not lane.is_full and not self._flushing:
+        while not lane.in_flight or lane.is_full or self._flushing:
+            if not self._has_room(lane):
                 return
             since = lane.since
             frame, tasks = lane.cut()

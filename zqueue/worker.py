@@ -150,7 +150,7 @@ class Worker:
         while True:
             with self._lock:
                 self._settle_async()
-                if self._signals.count(signal.SIGTERM) and not self._draining:
+                if self._must_drain() and not self._draining:
                     self._begin_drain()
                 self._protocol.set_credit(0 if self._draining else self._meter.credit)
                 moved = 0 if self._may_go_on() else self._converse()
@@ -215,12 +215,11 @@ class Worker:
 
     def _on_event(self, event: Connected | Disconnected | Rejected | Leased) -> None:
         if isinstance(event, Leased):
-            left = [sum(batch.tasks for batch in event.batches)]
-            offset = 0
+            left = [0]
             for index, batch in enumerate(event.batches):
                 sent_at = self._conversed_at - batch.age_us / 1e6
-                self._pending.append(Work(event.lease, index, offset, batch, left, sent_at))
-                offset += batch.tasks
+                self._pending.append(Work(event.lease, index, left[0], batch, left, sent_at))
+                left[0] += batch.tasks
         elif isinstance(event, Connected):
             logger.info("connected to the broker at %s", self._url)
             self._silence_said = True
@@ -608,7 +607,7 @@ class Worker:
                 if since is None or monotonic() - since < OVERRUN_S:
                     continue
                 self._meter.overrun(monotonic() - since)
-                if self._signals.count(signal.SIGTERM):
+                if self._must_drain():
                     self._begin_drain()
                 self._protocol.set_credit(0)
                 self._settle_async()
@@ -618,6 +617,9 @@ class Worker:
                 self._dealer.send(self._protocol.to_send())
 
     # --- leaving ---
+
+    def _must_drain(self) -> bool:
+        return self._signals.came and self._signals.count(signal.SIGTERM) > 0
 
     def _begin_drain(self) -> None:
         self._draining = True

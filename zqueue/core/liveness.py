@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
-from typing import Generic, TypeVar
-
-Key = TypeVar("Key", bound=Hashable)
 
 
-class Liveness(Generic[Key]):
-    """Who was last heard when, kept in that order, so that the silent ones stand in front.
+class Liveness:
+    """Who, by an id, was last heard when, kept in that order, so that the silent ones stand in front.
 
     One timeout serves all, hence hearing from somebody is a move to the end and the next
     deadline is the first one's: both O(1).
@@ -20,7 +16,7 @@ class Liveness(Generic[Key]):
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
-        self._heard: OrderedDict[Key, float] = OrderedDict()
+        self._heard: OrderedDict[bytes, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._heard)
@@ -28,16 +24,16 @@ class Liveness(Generic[Key]):
     def __repr__(self) -> str:
         return f"<Liveness of {len(self)}, timeout {self.timeout_s} s>"
 
-    def hear(self, key: Key, now: float) -> None:
+    def hear(self, key: bytes, now: float) -> None:
         """Somebody is alive now."""
         self._heard[key] = now
         self._heard.move_to_end(key)
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: bytes) -> None:
         """Somebody left; no conclusion is wanted any more."""
         self._heard.pop(key, None)
 
-    def forget_longest(self) -> Key:
+    def forget_longest(self) -> bytes:
         """Remove and return the one not heard from for the longest time."""
         return self._heard.popitem(last=False)[0]
 
@@ -47,9 +43,9 @@ class Liveness(Generic[Key]):
             return heard + self.timeout_s
         return None
 
-    def lost(self, now: float) -> list[Key]:
+    def lost(self, now: float) -> list[bytes]:
         """Remove and return those not heard from for the timeout."""
-        gone: list[Key] = []
+        gone: list[bytes] = []
         for key, heard in self._heard.items():
             if heard + self.timeout_s > now:
                 break

@@ -51,8 +51,9 @@ class Dealer:
         if self._outbox:
             self._outbox.extend(messages)
             messages = []
+        send = self._channel.send
         for i, frames in enumerate(messages):
-            if not self._channel.send(frames):
+            if not send(frames):
                 self._outbox.extend(messages[i:])
                 return
 

@@ -19,6 +19,8 @@ class Signals:
     def __init__(self, wanted: Iterable[signal.Signals]) -> None:
         self._wanted = tuple(wanted)
         self._counts = dict.fromkeys(self._wanted, 0)
+        self.came = False
+        """Whether there was any so far."""
         self._before: dict[signal.Signals, object] = {}
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
@@ -62,3 +64,4 @@ class Signals:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._counts[signal.Signals(number)] += 1
+        self.came = True

@@ -33,5 +33,7 @@ class Waiter:
         Says whether there is input at one of the descriptors.
         """
         left_ms = None if until is None else max(0.0, (until - monotonic()) * 1000 + 1)
-        ready = self._poll.poll(left_ms)
-        return any(descriptor in self._descriptors for descriptor, _ in ready)
+        for descriptor, _ in self._poll.poll(left_ms):
+            if descriptor in self._descriptors:
+                return True
+        return False

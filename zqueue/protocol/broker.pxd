@@ -3,6 +3,7 @@
 cimport cython
 
 from ..core.counters cimport Counters
+from ..core.liveness cimport Liveness
 from .dispatch cimport Dispatch
 from .intake cimport Intake
 from .messages cimport decode, encode
@@ -17,7 +18,8 @@ cdef class BrokerProtocol:
     cdef public Dispatch dispatch
     cdef readonly list _out
     cdef readonly dict _peers, _producers, _former, _workers, _tasks, _says
-    cdef readonly object _liveness, _away, _pauses
+    cdef readonly Liveness _liveness, _away
+    cdef readonly object _pauses
     cdef bint _ending
 
     cpdef receive(self, peer, list frames, double now)

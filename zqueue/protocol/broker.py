@@ -156,9 +156,9 @@ class BrokerProtocol:
         for name in egress:
             self.intake.queue(name)
         self._peers: dict[bytes, Peer] = {}
-        self._liveness: Liveness[bytes] = Liveness(limits.liveness_s)
+        self._liveness: Liveness = Liveness(limits.liveness_s)
         self._producers: dict[bytes, Producer] = {}
-        self._away: Liveness[bytes] = Liveness(PRODUCER_AWAY_S)
+        self._away: Liveness = Liveness(PRODUCER_AWAY_S)
         self._former: dict[bytes, Producer] = {}
         """Producers by where they were before: what cannot be sent there is for them still."""
         self._workers: dict[bytes, Worker] = {}
@@ -229,8 +229,10 @@ class BrokerProtocol:
 
     def next_deadline(self) -> float | None:
         """When `tick` wants to be called at the latest."""
-        deadlines = (self._liveness.next_deadline(), self._away.next_deadline())
-        return min((d for d in deadlines if d is not None), default=None)
+        silent, away = self._liveness.next_deadline(), self._away.next_deadline()
+        if silent is None or away is None:
+            return away if silent is None else silent
+        return min(silent, away)
 
     def to_send(self) -> list[tuple[bytes, list[bytes]]]:
         """Messages that should go out now: ``(peer, frames)``, in order.

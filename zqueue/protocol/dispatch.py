@@ -36,6 +36,7 @@ from .messages import (
     Progress,
     Result,
     Settle,
+    make,
 )
 from .peers import Producer, Queue, Worker
 from .unpacking import index_bodies
@@ -169,7 +170,8 @@ class Dispatch:
         worker.in_flight += lease.tasks
         worker.alone = alone
         queue.counters.delivered += lease.tasks
-        self._send(worker.peer, Deliver(lease.number, queue.ready.name, headers), frames)
+        deliver = make(Deliver, (lease.number, queue.ready.name, headers))
+        self._send(worker.peer, deliver, frames)
 
     # --- settling ---
 
@@ -257,7 +259,8 @@ class Dispatch:
             producer.open[sequence] = left
         else:
             producer.open.pop(sequence, None)
-        self.send_result(producer, Result(sequence, batch.first, batch.count, status), frame)
+        result = make(Result, (sequence, batch.first, batch.count, status))
+        self.send_result(producer, result, frame)
 
     def send_result(self, producer: Producer, result: Result, frame: bytes) -> None:
         """Send a result to its submitter, or keep it for the submitter's return."""

@@ -35,6 +35,7 @@ from .messages import (
     Message,
     Publish,
     Refuse,
+    make,
 )
 from .peers import Producer, Queue
 
@@ -203,7 +204,7 @@ class Intake:
                 continue  # It will send them again when it is back, and be told then.
             for i in range(0, len(numbers), CONFIRM_SEQUENCES_MAX):
                 ranges = to_ranges(numbers[i : i + CONFIRM_SEQUENCES_MAX])
-                self._send(producer.peer, Confirm(ranges), [])
+                self._send(producer.peer, make(Confirm, (ranges,)), [])
         self._confirming.clear()
 
     def _check(self, message: Publish, body: bytes) -> tuple[Queue, Frame]:
@@ -239,7 +240,7 @@ class Intake:
 
     def _put(self, queue: Queue, frame: Frame) -> None:
         queue.batches.record(frame.count)
-        queue.ready.put(Batch.whole(frame))
+        queue.ready.put(Batch(frame, 0, frame.count))
         self.changed[queue] = None
 
     def _confirm(self, producer: Producer, sequence: int) -> None:

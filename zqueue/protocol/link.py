@@ -113,6 +113,10 @@ class Link:
 
     def __init__(self, role: str, id: bytes, about: bytes, random: Callable[[], float]) -> None:
         self.state = State.GREETING
+        self.is_greeting = True
+        """Whether all there is to say is hello: what waits from before is void."""
+        self.is_ready = False
+        """Whether the broker knows us."""
         self.out: list[list[bytes]] = []
         self.workers: list[bytes] = []
         """Supervisors only: whom the heartbeats speak for."""
@@ -127,16 +131,6 @@ class Link:
 
     def __repr__(self) -> str:
         return f"<Link {self.state.value}>"
-
-    @property
-    def is_greeting(self) -> bool:
-        """Whether all there is to say is hello: what waits from before is void."""
-        return self.state is State.GREETING
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether the broker knows us."""
-        return self.state is State.READY
 
     def send(self, message: Message, frames: list[bytes] | None = None) -> None:
         """Queue a message."""
@@ -228,6 +222,7 @@ class Link:
         if after is None:
             return False
         self.state = after
+        self.is_greeting, self.is_ready = after is State.GREETING, after is State.READY
         return True
 
 

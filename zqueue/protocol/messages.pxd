@@ -21,3 +21,4 @@ cpdef bytes encode(message)
 cpdef decode(bytes frame)
 
 cpdef list unpack_header(bytes frame)
+cpdef make(message, tuple fields)

@@ -12,7 +12,7 @@ one loop and nothing gets past it half-checked.
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple, TypeAlias, get_type_hints
+from typing import Any, NamedTuple, TypeAlias, TypeVar, get_type_hints
 
 from ..errors import InvalidName, ProtocolError
 from .codec import pack
@@ -258,6 +258,9 @@ KINDS: dict[int, type[Any]] = {
 }  # fmt: skip
 
 
+INT_MAX = (1 << 63) - 1
+"""The largest number in a header."""
+
 INT, TEXT, ID, INTS, IDS, RUNS, BATCHES = range(7)
 
 _FIELDS = {
@@ -273,7 +276,7 @@ _FIELDS = {
 
 
 def _is_int(value: Any) -> bool:
-    return type(value) is int and not value >> 63  # Neither negative nor beyond 63 bits.
+    return type(value) is int and 0 <= value <= INT_MAX
 
 
 def _are_ints(values: Any, first: int) -> bool:
@@ -327,6 +330,15 @@ _SHAPES: dict[int, tuple[type[Any], tuple[int, ...], tuple[Any, ...]]] = {
 hold if they are missing."""
 
 _new = tuple.__new__
+
+Made = TypeVar("Made")
+
+
+def make(message: type[Made], fields: tuple[Any, ...]) -> Made:
+    """A message of these fields, all of them. As calling the class, which runs a function in the
+    interpreter: where one waits for the message, that shows."""
+    made: Made = _new(message, fields)  # type: ignore[call-overload]
+    return made
 
 
 def encode(message: Message) -> bytes:

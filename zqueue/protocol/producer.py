@@ -31,6 +31,7 @@ from .messages import (
     Report,
     Result,
     encode,
+    make,
 )
 
 WINDOW_BATCHES = 512
@@ -142,8 +143,8 @@ class ProducerProtocol(Conversation[ProducerEvent]):
         """
         flags = REPLY if reply else 0
         age_us = int(age_s * 1e6)
-        header = encode(Publish(self.window.next_sequence, queue, task, flags, age_us))
-        frames = [header, body]
+        publish = make(Publish, (self.window.next_sequence, queue, task, flags, age_us))
+        frames = [encode(publish), body]
         sequence = self.window.add(Unconfirmed(frames, count, reply))
         if reply:
             self._awaited[sequence] = Awaited(count)

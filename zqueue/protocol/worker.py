@@ -16,7 +16,7 @@ from typing import NamedTuple, Never
 
 from .codec import pack
 from .link import Connected, Conversation, Disconnected, Link, LinkEvent
-from .messages import REPLY, Credit, Deliver, Departed, Message, Progress, Report, Settle
+from .messages import REPLY, Credit, Deliver, Departed, Message, Progress, Report, Settle, make
 
 
 class LeasedBatch(NamedTuple):
@@ -86,7 +86,7 @@ class WorkerProtocol(Conversation[Leased]):
         if last:
             self._leases.discard(lease)
         self._credit = credit
-        self.link.send(Settle(lease, credit, [list(run) for run in runs]), frames)
+        self.link.send(make(Settle, (lease, credit, [list(run) for run in runs])), frames)
 
     def progress(self, lease: int, position: int, done: int, total: int) -> None:
         """Say how far a task has come; ``position`` counts through all batches of the lease."""
