@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -71,7 +73,7 @@ class TestArguments:
         assert c.values == [11, 3, 15, 8, 7]
         assert c.failures == []
 
-    @pytest.mark.parametrize("count", [0, 1, 2, 7, 300])
+    @pytest.mark.parametrize("count", [0, 1, 2, 7, 8, 9, 15, 16, 300])
     def test_so_many(self, count: int) -> None:
         args = tuple(range(count))
         named = {f"k{i}": i for i in args}
@@ -114,6 +116,29 @@ class TestArguments:
 
         run_all(calls(take, [[["x" * 100]] for _ in range(3)]))
         assert len(set(seen)) == 1
+
+    @pytest.mark.parametrize("count", [1, 8, 9])
+    def test_arguments_are_let_go_however_it_ends(self, count: int) -> None:
+        kept: list[Any] = []
+
+        def fail(*arguments: Any) -> None:
+            kept.extend(arguments)
+            if len(kept) == count:
+                raise ValueError
+
+        run_all(calls(fail, [[[i, j] for j in range(count)] for i in range(2)]))
+        gc.collect()
+        assert [kept.count(each) for each in kept] == [1] * 2 * count
+        assert {sys.getrefcount(kept[i]) for i in range(count, 2 * count)} == {2}
+        broken = b"\x92" + pack([["text" * 10] * 3, 1]) + b"\x93" + pack(["text" * 10]) + b"\xc1"
+        tracemalloc.start()
+        for turn in range(200):
+            if turn == 50:
+                before, _ = tracemalloc.get_traced_memory()
+            run_all(calls_of(print, broken, 2, keep=False))
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert after - before < 5_000
 
 
 class TestOutcomes:

@@ -6,6 +6,7 @@ import itertools
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zqueue.errors import BodyError, BodyTooLarge, BrokerLost
-from zqueue.lane import BATCH_BYTES, BATCH_TASKS, Lane
+from zqueue.lane import BATCH_BYTES, BATCH_TASKS, Entrance, Lane
 from zqueue.protocol.codec import FRAME_BYTES_MAX, array_length, pack
 from zqueue.protocol.unpacking import unpack_bodies
 from zqueue.replies import TaskFuture
@@ -346,3 +347,71 @@ class TestFutures:
         lane.put(2, last)
         assert list(lane.futures) == [first, last]
         assert unpack_bodies(lane.cut()[0]) == [1, 2]
+
+
+class Other:
+    """Takes bodies, and is no lane."""
+
+    def __init__(self) -> None:
+        self.added: list[tuple[object, float | None]] = []
+
+    def add(self, body: object, timeout: float | None = None) -> None:
+        self.added.append((body, timeout))
+
+
+class TestEntrance:
+    """What a task's `send` is."""
+
+    def test_arguments_become_a_body(self, lane: Lane) -> None:
+        send = Entrance(lambda: lane, None)
+        send("a", 2)
+        send()
+        send("a", n=2)
+        send(n=2)
+        bodies = unpack_bodies(lane.cut()[0])
+        assert bodies == [["a", 2], [], {"*": ["a"], "n": 2}, {"n": 2}]
+
+    def test_a_body_can_be_given_as_it_is(self, lane: Lane) -> None:
+        Entrance(lambda: lane, None).add({"a": 1})
+        assert unpack_bodies(lane.cut()[0]) == [{"a": 1}]
+
+    def test_a_lane_is_found_once_until_it_is_forgotten(self, producer: Producer) -> None:
+        lanes = [busy(Lane(producer, "q", "t")) for _ in range(2)]
+        found = iter(lanes)
+        send = Entrance(lambda: next(found), None)
+        for i in range(3):
+            send(i)
+        send.forget()
+        send("other")
+        assert [unpack_bodies(lane.cut()[0]) for lane in lanes] == [[[0], [1], [2]], [["other"]]]
+
+    def test_anything_else_is_found_each_time(self) -> None:
+        found: list[Other] = []
+
+        def find() -> Other:
+            found.append(Other())
+            return found[-1]
+
+        send = Entrance(find, 0.5)
+        send(1)
+        send(2)
+        assert [each.added for each in found] == [[((1,), 0.5)], [((2,), 0.5)]]
+
+    def test_waits_for_room_as_long_as_it_is_told(self, producer: Producer) -> None:
+        for wait in (None, 0.0, 2.5):
+            Entrance(lambda: Lane(producer, "q", "t"), wait)(1)
+        assert producer.asked == [None, 0.0, 2.5]
+
+    def test_what_finding_and_adding_raise_passes_through(self, lane: Lane) -> None:
+        with pytest.raises(ZeroDivisionError):
+            Entrance(lambda: 1 // 0, None)(1)
+        with pytest.raises(BodyError):
+            Entrance(lambda: lane, None)(object())
+        assert lane.gathered == 0
+
+    def test_may_be_kept_track_of(self, lane: Lane) -> None:
+        send = Entrance(lambda: lane, None)
+        kept = weakref.WeakSet([send])
+        assert len(kept) == 1
+        del send
+        assert len(kept) == 0

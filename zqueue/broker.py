@@ -21,7 +21,7 @@ import resource
 import signal
 import socket as stdlib_socket
 from collections import deque
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 import zmq
@@ -192,8 +192,8 @@ class Broker:
             if code is not None:
                 return code
             if moved:
-                if self._may_gather():
-                    sleep(GATHER_S)
+                if self._may_gather() and waiter.gather(GATHER_S):
+                    signals.clear()
                 continue  # Sockets tell of changes only: see `net.waiting`.
             if waiter.wait(self._next_deadline(now)):
                 signals.clear()

@@ -25,12 +25,12 @@ from .protocol.unpacking import Reader
 from .results import Failure
 
 if TYPE_CHECKING:
-    from .core import _cython as cython
+    from . import _cython as cython
 else:
     try:
         import cython
     except ImportError:
-        from .core import _cython as cython
+        from . import _cython as cython
 
 
 _EXTENSION = ExtType

@@ -20,12 +20,12 @@ from .protocol.codec import Packer, array_length
 from .replies import TaskFuture
 
 if TYPE_CHECKING:
-    from .core import _cython as cython
+    from . import _cython as cython
 else:
     try:
         import cython
     except ImportError:
-        from .core import _cython as cython
+        from . import _cython as cython
 
 BATCH_TASKS = 2048
 """Tasks in a full batch. Four times 512 takes the broker's share of a small task from 350 to

@@ -27,13 +27,13 @@ def test_starts_slowly() -> None:
     for _ in range(8):
         meter.measure(1, 1e-9)
         values.append(meter.credit)
-    assert values == [4, 16, 64, 256, 1024, 4096, 16_384, 16_384]
+    assert values == [4, 16, 64, 256, 1024, 4096, 16_384, 32_768]
     assert GROWTH == 4
     assert values[-1] == CREDIT_MAX
 
 
 @pytest.mark.parametrize(
-    ("task_s", "credit"), [(0.001, 50), (0.01, 5), (0.02, 2), (0.05, 1), (3.0, 1), (0.0, 16_384)]
+    ("task_s", "credit"), [(0.001, 50), (0.01, 5), (0.02, 2), (0.05, 1), (3.0, 1), (0.0, 32_768)]
 )
 def test_holds_so_much_work(task_s: float, credit: int) -> None:
     assert settled(task_s * 0.999).credit == credit

@@ -10,7 +10,7 @@ from zqueue.core.liveness import Liveness
 
 
 def test_the_most_silent_one_is_lost_first() -> None:
-    liveness: Liveness[str] = Liveness(5.0)
+    liveness: Liveness = Liveness(5.0)
     assert liveness.next_deadline() is None
     for now, who in ((1.0, "a"), (2.0, "b"), (3.0, "a"), (4.0, "c")):
         liveness.hear(who, now)
@@ -23,14 +23,14 @@ def test_the_most_silent_one_is_lost_first() -> None:
 
 
 def test_is_lost_once() -> None:
-    liveness: Liveness[str] = Liveness(5.0)
+    liveness: Liveness = Liveness(5.0)
     liveness.hear("a", 0.0)
     assert liveness.lost(100.0) == ["a"]
     assert liveness.lost(200.0) == []
 
 
 def test_forgotten_ones_are_not_lost() -> None:
-    liveness: Liveness[str] = Liveness(5.0)
+    liveness: Liveness = Liveness(5.0)
     liveness.hear("a", 0.0)
     liveness.hear("b", 1.0)
     liveness.forget("a")
@@ -40,7 +40,7 @@ def test_forgotten_ones_are_not_lost() -> None:
 
 
 def test_forgets_the_most_silent_one() -> None:
-    liveness: Liveness[str] = Liveness(5.0)
+    liveness: Liveness = Liveness(5.0)
     for now, who in ((1.0, "a"), (2.0, "b"), (3.0, "a")):
         liveness.hear(who, now)
     assert liveness.forget_longest() == "b"
@@ -52,7 +52,7 @@ def test_forgets_the_most_silent_one() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3), st.booleans()), max_size=60))
 def test_equals_a_dict(steps: list[tuple[int, int, bool]]) -> None:
-    liveness: Liveness[int] = Liveness(5.0)
+    liveness: Liveness = Liveness(5.0)
     model: dict[int, float] = {}
     now = 0.0
     for who, elapsed, forget in steps:

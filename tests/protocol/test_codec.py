@@ -470,6 +470,29 @@ class TestFill:
             added.add(bytes(size))
         assert [*frames, *frames_of(filled)] == frames_of(added)
 
+    @given(st.lists(st.sampled_from([1, 10, 90, 98, 99, 100, 101, 250]), max_size=40))
+    def test_wrapped_is_an_array_of_each(self, sizes: list[int]) -> None:
+        wrapped, plain = Packer(5, 100), Packer(5, 100)
+        frames: list[bytes] = []
+        source = (bytes(size) for size in sizes)
+        while wrapped.fill(source, True):
+            while wrapped.is_full:
+                frames.append(wrapped.take())
+        assert [*frames, *frames_of(wrapped)] == [
+            *fill_all(plain, ((bytes(size),) for size in sizes)), *frames_of(plain)
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("bad", CANNOT, ids=lambda bad: repr(bad)[:20])
+    def test_wrapped_says_the_same_of_what_cannot_be(self, bad: Any) -> None:
+        texts = []
+        for wrapped, source in ((True, iter([1, bad])), (False, iter([(1,), (bad,)]))):
+            packer = Packer(3, 1000)
+            with pytest.raises(BodyError) as caught:
+                packer.fill(source, wrapped)
+            texts.append(str(caught.value))
+            assert bodies_of(packer) == [[1]]
+        assert texts[0] == texts[1]
+
     @pytest.mark.parametrize("bad", CANNOT, ids=lambda bad: repr(bad)[:20])
     @pytest.mark.parametrize("place", [0, 1, 2, 3, 7, 11])
     def test_names_the_body_by_its_number(self, place: int, bad: Any) -> None:

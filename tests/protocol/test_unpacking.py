@@ -197,6 +197,16 @@ class TestReading:
                 table = {name: i for i, name in enumerate(names[start : start + 20])}
                 assert exact(unpack(pack(table), keys=TEXT_KEYS)) == exact(table)
 
+    def test_names_that_are_much_alike(self) -> None:
+        """They begin and end alike, or are another's beginning; some are not ASCII."""
+        ends = ["", "a", "\0", "\0a", "abcdefg", "abcdefgh", "abcdefghi", "abcdefgé"]
+        names = [f"{x}{y}" for x in ends for y in ends] + ["\x07abcdefg", "abcdefg\x07"]
+        table = {name: i for i, name in enumerate(names)}
+        for _ in range(3):
+            assert exact(unpack(pack(table), keys=TEXT_KEYS)) == exact(table)
+            for name in names:
+                assert exact(unpack(pack({name: 1}), keys=TEXT_KEYS)) == exact({name: 1})
+
     def test_nothing_is_left_behind(self) -> None:
         """Neither what was read, nor what was begun before an error, nor what was packed."""
         value = {"a": [1 << 40, "text é", 1.5, {"b": [None] * 20}], "c": b"data" * 9}

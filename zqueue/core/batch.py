@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 from ..errors import ProtocolError
 
 if TYPE_CHECKING:
-    from . import _cython as cython
+    from .. import _cython as cython
 else:
     try:
         import cython
     except ImportError:
-        from . import _cython as cython
+        from .. import _cython as cython
 
 Indexer = Callable[[bytes], Sequence[int]]
 """Gives the N + 1 offsets of the N bodies in a frame (the last one is the frame's length)."""

@@ -25,12 +25,12 @@ from math import ceil, inf, isqrt, ldexp
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from . import _cython as cython
+    from .. import _cython as cython
 else:
     try:
         import cython
     except ImportError:
-        from . import _cython as cython
+        from .. import _cython as cython
 
 if not cython.compiled:  # The compiler is given C's.
     from math import frexp as _frexp

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 
 class Liveness:
-    """Who, by an id, was last heard when, kept in that order, so that the silent ones stand in front.
+    """Who was last heard when, by id, kept in that order, so that the silent ones stand in front.
 
     One timeout serves all, hence hearing from somebody is a move to the end and the next
     deadline is the first one's: both O(1).

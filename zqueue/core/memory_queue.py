@@ -36,12 +36,12 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import _cython as cython
+from .. import _cython as cython
 
 if TYPE_CHECKING:
     from typing import Generic
 else:
-    from ._cython import Generic
+    from .._cython import Generic
 
     if cython.compiled:  # Never run. It tells the compiler that ``cython`` below is its own.
         import cython

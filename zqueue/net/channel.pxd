@@ -47,7 +47,7 @@ cdef extern from *:
     int zmq_msg_recv(message_t* part, void* socket, int flags)
     int zmq_errno()
 
-cdef bint DIRECT
+cdef bint _is_direct
 cdef int _MORE, _NOBLOCK
 
 

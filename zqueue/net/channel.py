@@ -1,10 +1,9 @@
 """A channel: whole messages into and out of one socket, without ever waiting.
 
 pyzmq makes, configures and closes sockets. What runs for every message calls the libzmq that pyzmq
-has loaded directly, where this module is compiled: the calls that pyzmq wraps around it took more
-processor time in a broker than the broker's decisions, and much more after a pause, when nothing of
-them is in a cache (docs/benchmarks.md). Interpreted, or where that library's functions are not to be
-found, the same is done with pyzmq's calls.
+has loaded directly, where this module is compiled (`DIRECT`): receiving a message of three frames
+took 3.1 µs by pyzmq and takes 0.4, and far more where it is not in the caches. Interpreted, or
+should that library's functions not be found, pyzmq's calls do the same.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ import zmq
 from zmq.backend import Socket
 
 if TYPE_CHECKING:
-    from ..core import _cython as cython
+    from .. import _cython as cython
 else:
     try:
         import cython
     except ImportError:
-        from ..core import _cython as cython
+        from .. import _cython as cython
 
 
 class Channel:
@@ -43,13 +42,13 @@ class Channel:
 
         Raises `zmq.ZMQError` (EHOSTUNREACH) if a ROUTER's peer is gone.
         """
-        if cython.compiled and DIRECT:
+        if cython.compiled and _is_direct:
             return _send_direct(self, frames)
         return _send(self.socket, frames)
 
     def receive(self) -> list[bytes] | None:
         """The next message, or None if there is none now."""
-        if cython.compiled and DIRECT:
+        if cython.compiled and _is_direct:
             return _receive_direct(self)
         return _receive(self.socket, self._frames_max)
 
@@ -167,6 +166,12 @@ if cython.compiled:
     try:
         for i, address in enumerate(_addresses()):
             functions[i] = cython.cast(cython.p_void, cython.cast(cython.size_t, address))
-        DIRECT = True
+        _is_direct = True
     except (AttributeError, KeyError, OSError, TypeError):
-        DIRECT = False
+        _is_direct = False
+
+else:
+    _is_direct = False
+
+DIRECT: bool = _is_direct
+"""Whether libzmq is called directly."""

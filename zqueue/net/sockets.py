@@ -112,4 +112,3 @@ def hold_ipc_path(address: Address) -> Iterator[None]:
             for path in (address.path, f"{address.path}.lock"):
                 with contextlib.suppress(OSError):
                     os.unlink(path)
-

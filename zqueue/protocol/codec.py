@@ -25,12 +25,12 @@ import msgpack
 from ..errors import BodyError, BodyTooLarge, ProtocolError
 
 if TYPE_CHECKING:
-    from ..core import _cython as cython
+    from .. import _cython as cython
 else:
     try:
         import cython
     except ImportError:
-        from ..core import _cython as cython
+        from .. import _cython as cython
 
 COMPILED: bool = cython.compiled
 """Whether this is compiled. Then `Packer.add` and `Packer.take` are one step each, as far as other
@@ -252,9 +252,7 @@ if cython.compiled:
     @cython.cfunc
     @cython.inline
     @cython.exceptval(check=False)
-    def _copy(
-        packer: Packer, data: cython.p_const_uchar, size: cython.Py_ssize_t
-    ) -> cython.void:
+    def _copy(packer: Packer, data: cython.p_const_uchar, size: cython.Py_ssize_t) -> cython.void:
         """Append bytes, which are few as a rule: then two moves that overlap do it. There is
         room."""
         to: cython.p_uchar = packer._data + packer._at

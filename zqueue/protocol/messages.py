@@ -331,14 +331,13 @@ hold if they are missing."""
 
 _new = tuple.__new__
 
-Made = TypeVar("Made")
+Made = TypeVar("Made", bound=tuple[Any, ...])
 
 
 def make(message: type[Made], fields: tuple[Any, ...]) -> Made:
     """A message of these fields, all of them. As calling the class, which runs a function in the
     interpreter: where one waits for the message, that shows."""
-    made: Made = _new(message, fields)  # type: ignore[call-overload]
-    return made
+    return _new(message, fields)
 
 
 def encode(message: Message) -> bytes:

@@ -14,12 +14,12 @@ from ..errors import ProtocolError
 from .codec import array_length
 
 if TYPE_CHECKING:
-    from ..core import _cython as cython
+    from .. import _cython as cython
 else:
     try:
         import cython
     except ImportError:
-        from ..core import _cython as cython
+        from .. import _cython as cython
 
 DEPTH_MAX = 1024
 """Containers inside one another, as many as the reference reads."""
@@ -190,11 +190,11 @@ if cython.compiled:
         slot: cython.uint = cython.cast(cython.uint, mixed ^ (mixed >> 32))
         slot = cython.cast(cython.uint, slot * MIXER) >> 22
         name: object = _names[slot]
-        if _heads[slot] == head and PyUnicode_GET_LENGTH(name) == size:
-            # Up to eight bytes, the head is all of it.
-            if size <= 8 or not memcmp(PyUnicode_DATA(name), data, size):
-                reader._at += size
-                return name
+        is_same: cython.bint = _heads[slot] == head and PyUnicode_GET_LENGTH(name) == size
+        # Up to eight bytes, the head is all of it.
+        if is_same and (size <= 8 or not memcmp(PyUnicode_DATA(name), data, size)):
+            reader._at += size
+            return name
         name = _text(reader, size)
         if PyUnicode_GET_LENGTH(name) == size:  # It is ASCII.
             _names[slot] = name

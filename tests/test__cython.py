@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from zqueue.core import _cython as cython
+from zqueue import _cython as cython
 
 Generic: Any = cython.Generic
 
