@@ -33,6 +33,7 @@ from .net.channel import Channel
 from .net.collector import SWEEP_EVERY_S, stop_collector, sweep, watch_collector
 from .net.device import Egress, Ingress
 from .net.processes import rss_bytes
+from .net.processor import Processor
 from .net.signals import Signals
 from .net.sockets import bind, hold_ipc_path, make_socket
 from .net.waiting import Waiter
@@ -45,6 +46,9 @@ logger = logging.getLogger(__name__)
 
 TURN_MESSAGES = 256
 """Messages received before what they caused is sent. Bounds the wait of the first of them."""
+
+MANY_MESSAGES = 8
+"""In one turn: two threads then do more than one."""
 
 FRAMES_MAX = 160
 """Frames in one message from a peer: a settlement of 128 runs has 130."""
@@ -146,6 +150,9 @@ class Broker:
         self._give_up_at: float | None = None
         self._is_quiet = True
         self._sweep_at = 0.0
+        self._processor = None if config.roam else Processor()
+        self._received = 0
+        """Messages so far."""
 
     def open(self) -> str:
         """Bind everything. Returns the URL of the leased lane."""
@@ -183,6 +190,8 @@ class Broker:
             if now >= self._sweep_at:
                 self._sweep_at = now + SWEEP_EVERY_S
                 sweep()
+                if self._processor is not None:
+                    self._processor.look(self._received, now)
             if now >= (self.protocol.next_deadline() or now):
                 self.protocol.tick(now)
                 moved += self._send(now)
@@ -249,6 +258,9 @@ class Broker:
                 self._send(now)
                 os.sched_yield()  # ZeroMQ's thread may wait for this processor.
         self._is_quiet = received <= 1
+        self._received += received
+        if received > MANY_MESSAGES and self._processor is not None:
+            self._processor.leave()
         return received
 
     def _send(self, now: float) -> int:

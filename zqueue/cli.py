@@ -234,10 +234,13 @@ def cli(ctx: click.Context, log_level: str, log_format: str) -> None:
 @click.option("--insecure-no-auth", is_flag=True, show_envvar=True,
               help="Listen on addresses that other machines can reach, without any "
                    "authentication.")  # fmt: skip
+@click.option("--roam", is_flag=True, show_envvar=True,
+              help="Let the system move the broker between processors also while it has little to "
+                   "do. (It stays on one then: a lone task is served sooner.)")  # fmt: skip
 def broker(
     bind: str, ingest: str | None, egress: tuple[tuple[str, str], ...], queue_tasks: int,
     queue_bytes: int, max_bytes: int, peers: int, max_crashes: int, heartbeat: float,
-    liveness: float, drain_timeout: float, insecure_no_auth: bool,
+    liveness: float, drain_timeout: float, insecure_no_auth: bool, roam: bool,
 ) -> None:  # fmt: skip
     """Start a broker, in the foreground.
 
@@ -266,6 +269,7 @@ def broker(
         liveness_s=liveness,
         drain_timeout_s=drain_timeout,
         insecure=insecure_no_auth,
+        roam=roam,
     )
     sys.exit(run_broker(config))
 

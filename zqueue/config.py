@@ -101,6 +101,8 @@ class BrokerConfig:
     liveness_s: float = 5.0
     drain_timeout_s: float = 30.0
     insecure: bool = False
+    roam: bool = False
+    """Never stay on one processor (`net.processor`)."""
 
     def __post_init__(self) -> None:
         for name in ("queue_tasks_max", "queue_bytes_max", "bytes_max", "peers_max"):
