@@ -32,7 +32,8 @@ BATCH_TASKS = 2048
 120 ns (docs/benchmarks.md); frames much larger fit no cache, and must be cut for slow workers."""
 
 BATCH_BYTES = 128 << 10
-"""A batch is also full at this size: larger frames do not travel cheaper per byte."""
+"""A batch is also full at this size. Bodies of a few KiB then still travel by the dozen: with half
+as much, a word count of 2 KiB pieces took producer and broker a quarter longer."""
 
 
 class Sender(Protocol):

@@ -63,7 +63,7 @@ logger = logging.getLogger(__name__)
 
 
 LANE_BATCHES = 32
-"""Unconfirmed batches of one lane. 2 MiB at most of full batches: enough to hide the way to
+"""Unconfirmed batches of one lane. 4 MiB at most of full batches: enough to hide the way to
 the broker and back many times over, little enough that a full queue is soon felt."""
 
 MAP_BATCHES = 64

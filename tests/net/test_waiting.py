@@ -158,3 +158,27 @@ def test_an_instant_ends_it_and_never_too_early(ahead_s: float) -> None:
     until = monotonic() + ahead_s
     assert not Waiter().wait(until)
     assert monotonic() >= until
+
+
+class TestGathering:
+    def test_a_message_does_not_end_it(self, context: zmq.Context[Socket], url: str) -> None:
+        waiter = Waiter()
+        with context.socket(zmq.PULL) as pull, context.socket(zmq.PUSH) as push:
+            pull.bind(url)
+            waiter.add(pull)
+            push.connect(url)
+            for i in range(3):
+                push.send(b"%d" % i)
+            began = monotonic()
+            assert not waiter.gather(0.02)
+            assert monotonic() - began >= 0.02
+            assert [next_of(waiter, pull) for _ in range(3)] == [b"0", b"1", b"2"]
+
+    def test_a_descriptor_ends_it(self, pipe: tuple[int, int]) -> None:
+        reader, writer = pipe
+        waiter = Waiter(reader)
+        assert not waiter.gather(0.001)
+        os.write(writer, b"!")
+        began = monotonic()
+        assert waiter.gather(PATIENCE_S)
+        assert monotonic() - began < PATIENCE_S

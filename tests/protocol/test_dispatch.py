@@ -25,6 +25,7 @@ from zqueue.protocol.messages import (
     Result,
     encode,
 )
+from zqueue.protocol.peers import SATURATED_TASKS
 
 NO = pack([["ValueError", "no", ""]])
 P = ord("p")
@@ -607,3 +608,44 @@ class TestEgress:
         assert t.broker.totals().egressed == 3
         assert t.broker.intake.budget.bytes == 0
         assert t.broker.is_empty()
+
+
+class TestSaturated:
+    """Whether the broker may let messages gather: see `Broker._may_gather`."""
+
+    def test_nobody_there(self, talk: Any) -> None:
+        assert talk().broker.is_saturated() is False
+
+    @pytest.mark.parametrize(
+        ("credit", "tasks", "is_saturated"),
+        [
+            (4000, 1999, False), (4000, 2000, True), (4000, 4000, True),
+            (10, 10, False), (SATURATED_TASKS, SATURATED_TASKS - 1, False),
+            (SATURATED_TASKS, SATURATED_TASKS, True), (4000, 0, False),
+        ],
+    )  # fmt: skip
+    def test_half_its_credit_and_many(
+        self, talk: Any, deliveries: Any, credit: int, tasks: int, is_saturated: bool
+    ) -> None:
+        t = talk()
+        t.producer()
+        t.worker(credit=credit)
+        if tasks:
+            t.publish(b"p", 1, list(range(tasks)))
+            t.hear()
+        assert t.leased() == tasks
+        assert t.broker.is_saturated() is is_saturated
+
+    def test_one_who_is_not_is_enough(self, talk: Any, deliveries: Any) -> None:
+        t = talk()
+        t.producer()
+        t.worker(b"w", credit=1000)
+        t.publish(b"p", 1, list(range(1000)))
+        ((_, message, _),) = deliveries(t.hear())
+        assert t.broker.is_saturated()
+        t.worker(b"v", queues="other", credit=1000)
+        assert not t.broker.is_saturated()
+        t.broker.receive(b"v", [encode(Goodbye())], t.now)
+        assert t.broker.is_saturated()
+        t.settle(b"w", message.lease, [[0, 0, 600, DONE]], credit=1000)
+        assert not t.broker.is_saturated()

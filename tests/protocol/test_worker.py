@@ -25,7 +25,14 @@ from zqueue.protocol.messages import (
     decode,
     encode,
 )
-from zqueue.protocol.worker import Leased, LeasedBatch, Run, SupervisorProtocol, WorkerProtocol
+from zqueue.protocol.worker import (
+    UNTOLD_MAX,
+    Leased,
+    LeasedBatch,
+    Run,
+    SupervisorProtocol,
+    WorkerProtocol,
+)
 
 WELCOME = Welcome(b"broker-1", 1000, 5000)
 UNKNOWN = Refuse("unknown-peer", 0, "")
@@ -193,13 +200,28 @@ class TestSupervisor:
             Heartbeat([b"b"]),
         ]
 
-    def test_says_nothing_where_nobody_listens(self, supervisor: SupervisorProtocol) -> None:
+    def test_says_who_departed_once_somebody_listens(self, supervisor: SupervisorProtocol) -> None:
+        """The first worker of a pool may die before its supervisor was welcomed."""
         supervisor.joined(b"a")
+        supervisor.joined(b"b")
         assert hear(supervisor, UNKNOWN) == [Disconnected("the broker is new")]
         supervisor.departed(b"a", "crashed")
+        supervisor.departed(b"b", "stopped")
         supervisor.tick(10.0)
         assert sent(supervisor) == [Hello("supervisor", b"boss")]
         assert supervisor.link.workers == []
+        told = [Departed(b"a", "crashed", 0, 0, ""), Departed(b"b", "stopped", 0, 0, "")]
+        hear(supervisor, WELCOME)
+        assert sent(supervisor) == told
+        hear(supervisor, WELCOME)
+        assert sent(supervisor) == []
+
+    def test_remembers_so_many_who_departed(self, supervisor: SupervisorProtocol) -> None:
+        hear(supervisor, UNKNOWN)
+        for i in range(UNTOLD_MAX + 5):
+            supervisor.departed(b"%d" % i, "crashed")
+        hear(supervisor, WELCOME)
+        assert [m.worker for m in sent(supervisor)] == [b"%d" % i for i in range(5, UNTOLD_MAX + 5)]
 
     def test_reports(self, supervisor: SupervisorProtocol) -> None:
         supervisor.report({"processes": 4})

@@ -36,7 +36,7 @@ from .messages import (
 
 WINDOW_BATCHES = 512
 """Unconfirmed batches of one producer, over all its queues. Below `GAPS_MAX`, and with full
-batches of 64 KiB at most 32 MiB that wait for a confirm."""
+batches of 128 KiB at most 64 MiB that wait for a confirm."""
 
 RETRY_LOW_S, RETRY_HIGH_S = 0.01, 0.5
 """Pauses before a full queue is tried again, seconds."""

@@ -11,12 +11,16 @@ alive while they are deep in a handler; and it reports a worker that died at onc
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Never
 
 from .codec import pack
 from .link import Connected, Conversation, Disconnected, Link, LinkEvent
 from .messages import REPLY, Credit, Deliver, Departed, Message, Progress, Report, Settle, make
+
+UNTOLD_MAX = 1024
+"""Departures that a supervisor remembers without a broker: as many as a pool has workers."""
 
 
 class LeasedBatch(NamedTuple):
@@ -128,6 +132,8 @@ class SupervisorProtocol(Conversation[Never]):
 
     def __init__(self, id: bytes, about: bytes, random: Callable[[], float]) -> None:
         super().__init__(Link("supervisor", id, about, random))
+        self._untold: deque[Departed] = deque(maxlen=UNTOLD_MAX)
+        """Who departed while there was no broker to be told."""
 
     def __repr__(self) -> str:
         return f"<SupervisorProtocol {self.link.state.value} for {len(self.link.workers)}>"
@@ -144,8 +150,19 @@ class SupervisorProtocol(Conversation[Never]):
     def departed(
         self, worker: bytes, reason: str, *, lease: int = 0, position: int = 0, text: str = ""
     ) -> None:
-        """A worker is gone: stop speaking for it, and say why."""
+        """A worker is gone: stop speaking for it, and say why, as soon as there is a broker."""
         if worker in self.link.workers:
             self.link.workers.remove(worker)
+        self._untold.append(Departed(worker, reason, lease, position, text[:500]))
         if self.link.is_ready:
-            self.link.send(Departed(worker, reason, lease, position, text[:500]))
+            self._tell()
+
+    def _on_link(self, event: LinkEvent) -> None:
+        super()._on_link(event)
+        if isinstance(event, Connected):
+            # A broker that has found out by itself, or is new, does not know them any more.
+            self._tell()
+
+    def _tell(self) -> None:
+        while self._untold:
+            self.link.send(self._untold.popleft())
