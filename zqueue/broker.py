@@ -54,9 +54,9 @@ FRAMES_MAX = 160
 """Frames in one message from a peer: a settlement of 128 runs has 130."""
 
 GATHER_S = 0.001
-"""How long messages gather while all workers have plenty to do. Waking up for each of them took the
-broker twice as long as the messages, and took the processor from workers and producers. Far less
-than the 25 ms of work that each worker then has, and than what a producer may have unconfirmed."""
+"""How long messages gather while all workers have plenty to do, seconds. Waking up for each of them
+took the broker twice the time, and took the processor from workers and producers. With more, those
+run dry: half a worker's credit is 3 ms of the quickest tasks, and a producer's window 8 ms."""
 
 OUTBOX_BYTES_MAX = 64 << 20
 """What may wait for one peer whose pipe is full, bytes."""

@@ -8,7 +8,7 @@ from bodies import body
 
 import zqueue
 from peers import driver
-from zqueue.ask import ask
+from zqueue.ask import Asker
 from zqueue.errors import BrokerLost
 
 app = zqueue.App()
@@ -43,6 +43,7 @@ class Driver(driver.Driver):
     def start(self) -> str:
         """A broker, a pool."""
         app.url = f"tcp://127.0.0.1:{driver.port()}"
+        self._asker = Asker(app.url)
         for command in (
             ("broker", "--bind", app.url),
             ("worker", "peers.ours", "-p", self.workers, "--url", app.url),
@@ -71,7 +72,7 @@ class Driver(driver.Driver):
 
     def _empty(self) -> bool:
         with contextlib.suppress(BrokerLost):  # A busy broker may be late.
-            queue = ask(app.url, timeout=0.5)["queues"]["noop"]
+            queue = self._asker.ask(timeout=0.5)["queues"]["noop"]
             return not queue["ready"] and not queue["leased"]
         return False
 
@@ -88,4 +89,5 @@ class Driver(driver.Driver):
 
     def close(self) -> None:
         """Its connection."""
+        self._asker.close()
         app.close(5)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from zqueue.core.batch import OVERHEAD_BYTES, Batch, Frame
-from zqueue.core.ready import Budget, ReadyQueue
+from zqueue.core.ready import SUSPECTS_MAX, Budget, ReadyQueue
 
 MUCH = 1 << 30
 
@@ -124,6 +124,26 @@ class TestTaking:
 
 
 class TestSuspects:
+    @pytest.mark.parametrize(
+        ("crashes", "tasks_max", "crashes_max", "taken"),
+        [
+            (1, 1000, 3, SUSPECTS_MAX), (1, 5, 3, 5), (2, 1000, 3, 1), (3, 1000, 3, 1),
+            (1, 1000, 2, 1), (3, 1000, 5, SUSPECTS_MAX), (4, 1000, 5, 1),
+        ],
+    )  # fmt: skip
+    def test_come_some_together_unless_the_next_crash_is_their_last(
+        self, crashes: int, tasks_max: int, crashes_max: int, taken: int
+    ) -> None:
+        queue = make_queue()
+        queue.give_back([make(100, crashes=crashes)])
+        assert queue.take_suspects(tasks_max, crashes_max).count == taken
+        assert (queue.ready_tasks, queue.leased_tasks) == (100 - taken, taken)
+
+    def test_come_from_one_batch(self) -> None:
+        queue = make_queue()
+        queue.give_back([make(2, crashes=1), make(3, crashes=1)])
+        assert [queue.take_suspects(9, 3).count for _ in range(2)] == [2, 3]
+
     def test_come_one_by_one_and_alone(self) -> None:
         queue = make_queue()
         queue.put(make(1))
@@ -131,7 +151,7 @@ class TestSuspects:
         taken = []
         while queue.ready_tasks:
             suspect = queue.has_suspect()
-            batches = [queue.take_suspect()] if suspect else take(queue)
+            batches = [queue.take_suspects(9, 2)] if suspect else take(queue)
             taken.append([(batch.count, batch.crashes) for batch in batches])
         assert taken == [[(1, 0)], [(1, 1)], [(1, 1)], [(1, 1)], [(1, 0), (1, 0)]]
         assert queue.leased_tasks == 6
@@ -230,7 +250,7 @@ class AgainstAList(RuleBasedStateMachine):
         assert self.queue.has_suspect() == suspect
         if suspect:
             assert take(self.queue, tasks, cut_min=cut_min, nbytes=nbytes, batches=batches) == []
-            taken = [self.queue.take_suspect()]
+            taken = [self.queue.take_suspects(max(1, tasks), 3)]
         else:
             taken = take(self.queue, tasks, cut_min=cut_min, nbytes=nbytes, batches=batches)
         count = sum(batch.count for batch in taken)
@@ -238,7 +258,7 @@ class AgainstAList(RuleBasedStateMachine):
         assert got == self.ready[:count]
         assert len(taken) <= batches
         if suspect:
-            assert count == 1
+            assert 1 <= count <= (1 if taken[0].crashes > 1 else max(1, tasks))
         else:
             assert count <= tasks
             assert sum(batch.nbytes for batch in taken) <= nbytes + OVERHEAD_BYTES or count == 1

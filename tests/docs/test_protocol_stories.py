@@ -394,22 +394,31 @@ def test_a_supervisor_keeps_a_silent_worker_alive_and_reports_its_death(wires: W
     busy.credit(2)
     busy.delivery()
     busy.is_mute = True
-    other = Worker(wires, "q")
+    other = Worker(wires, "q", supervisor=supervisor.id)
     other.hello()
     other.credit(2)
-    supervisor.speak_for(busy.id)
+    supervisor.speak_for(busy.id, other.id)
     outlive(supervisor, other)
     assert other.pop(DELIVER) is None
 
     supervisor.departed(busy.id, "crashed", text="killed by SIGKILL")
-    for body in ("a", "b"):  # Suspects: one at a time, alone, though the credit is 2.
-        delivery = other.delivery()
-        assert (delivery.bodies, delivery.attempts) == ([body], {2})
-        other.is_settled()
-        assert other.pop(DELIVER) is None
-        other.settle(delivery.lease, [0, 0, 1, RESULTS], carry=([body],), credit=2)
+    delivery = other.delivery()  # Suspects: alone, and together as yet.
+    assert (delivery.bodies, delivery.attempts) == (["a", "b"], {2})
+    other.credit(3)
+    other.is_settled()
+    assert other.pop(DELIVER) is None
+    supervisor.departed(other.id, "crashed", text="killed by SIGKILL")
+    last = Worker(wires, "q")
+    last.hello()
+    last.credit(2)
+    for body in ("a", "b"):  # Another crash would be the last: one at a time.
+        delivery = last.delivery()
+        assert (delivery.bodies, delivery.attempts) == ([body], {3})
+        last.is_settled()
+        assert last.pop(DELIVER) is None
+        last.settle(delivery.lease, [0, 0, 1, RESULTS], carry=([body],), credit=2)
     assert producer.results(number, 2) == [(RESULTS, "a"), (RESULTS, "b")]
-    assert Observer(wires).ask()["counters"]["workers_lost"] == 1
+    assert Observer(wires).ask()["counters"]["workers_lost"] == 2
 
 
 def test_a_silent_worker_is_lost(wires: Wires) -> None:

@@ -344,7 +344,9 @@ class TestTakingBack:
         ]
         assert t.broker.totals().redelivered == 3
 
-    def test_suspects_go_out_alone_and_one_at_a_time(self, talk: Any, deliveries: Any) -> None:
+    def test_suspects_go_out_alone_and_at_last_one_at_a_time(
+        self, talk: Any, deliveries: Any
+    ) -> None:
         t = talk(crashes_max=3)
         t.producer()
         t.hello("supervisor", b"s")
@@ -353,13 +355,32 @@ class TestTakingBack:
         t.publish(b"p", 2, ["next"])
         t.hear()
         t.say(b"s", Departed(b"w", "crashed", 0, 0, ""))
-        t.worker(b"w2", credit=10)
-        for body in ("good", "bad", "fine"):
-            ((_, message, frames),) = deliveries(t.hear())
-            assert frames == [pack([body])]
-            t.settle(b"w2", message.lease, [[0, 0, 1, DONE]])
+        t.worker(b"w2", credit=2, supervisor=b"s")
         ((_, message, frames),) = deliveries(t.hear())
-        assert frames == [pack(["next"])]
+        assert frames == [pack(["good", "bad"])], "as many as there is credit for"
+        t.say(b"w2", Credit(10))
+        assert deliveries(t.hear()) == []
+        t.say(b"s", Departed(b"w2", "crashed", 0, 0, ""))
+        t.worker(b"w3", credit=10)
+        for bodies in (["good"], ["bad"], ["fine"], ["next"]):
+            ((_, message, frames),) = deliveries(t.hear())
+            assert frames == [pack(bodies)]
+            t.settle(b"w3", message.lease, [[0, 0, len(bodies), DONE]])
+        assert t.broker.is_empty()
+
+    def test_one_at_a_time_at_once_if_the_second_crash_is_the_last(
+        self, talk: Any, deliveries: Any
+    ) -> None:
+        t = talk(crashes_max=2)
+        t.producer()
+        t.hello("supervisor", b"s")
+        t.worker(credit=10, supervisor=b"s")
+        t.publish(b"p", 1, ["good", "bad"])
+        t.hear()
+        t.say(b"s", Departed(b"w", "crashed", 0, 0, ""))
+        t.worker(b"w2", credit=10)
+        ((_, _, frames),) = deliveries(t.hear())
+        assert frames == [pack(["good"])]
 
     def test_a_suspect_does_not_wait_for_ever(self, talk: Any, deliveries: Any) -> None:
         """Its worker would always have something else to do."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from time import monotonic, monotonic_ns
 from typing import Any
 
-from ..ask import ask
+from ..ask import Asker, ask
 from ..errors import BrokerLost, ZQueueError
 from . import handlers, pauses, watch
 from .bodies import body
@@ -26,12 +26,13 @@ APP = "zqueue.bench.handlers:app"
 class Ours:
     """The producer's side."""
 
-    def __init__(self, url: str, workers: int, processes: list[Process]) -> None:
-        self.url = url
+    def __init__(self, asker: Asker, workers: int, processes: list[Process]) -> None:
+        self.url = asker.url
         self._processes = processes
+        self._asker = asker
         self._wait_for(lambda state: len(state["workers"]) >= workers, "workers", START_TIMEOUT_S)
-        handlers.app.url = url
-        state = ask(url)
+        handlers.app.url = self.url
+        state = self._asker.ask()
         self.roles = {
             "producer": [os.getpid()],
             "broker": [state["pid"]],
@@ -89,7 +90,7 @@ class Ours:
 
     def broker_pauses(self) -> dict[str, Any]:
         """The broker's collections since it began to serve: see `core.pauses.PauseStats`."""
-        found: dict[str, Any] = ask(self.url)["gc_pause_ms"]["broker"]
+        found: dict[str, Any] = self._asker.ask()["gc_pause_ms"]["broker"]
         return found
 
     def census(self) -> dict[str, Any]:
@@ -112,7 +113,7 @@ class Ours:
     def _wait_for(self, condition: Callable[[Any], bool], what: str, timeout_s: float) -> float:
         def holds() -> bool:
             with suppress(BrokerLost):
-                return condition(ask(self.url, timeout=0.5))
+                return condition(self._asker.ask(timeout=0.5))
             return False
 
         return wait_until(holds, what, timeout_s=timeout_s, processes=self._processes)
@@ -126,7 +127,8 @@ def _is_idle(state: dict[str, Any]) -> bool:
 def running(workers: int = 1, *broker_options: str) -> Iterator[Ours]:
     """A broker and a pool, gone afterwards. One at a time: the app is one."""
     url = free_url()
-    with all_stopped() as started:
+    # One connection for all questions: making one takes longer than asking.
+    with all_stopped() as started, Asker(url) as asker:
         started.append(start_broker(url, *broker_options))
         started.append(
             start_zqueue(
@@ -135,7 +137,7 @@ def running(workers: int = 1, *broker_options: str) -> Iterator[Ours]:
             )
         )  # fmt: skip
         try:
-            yield Ours(url, workers, started)
+            yield Ours(asker, workers, started)
         finally:
             with suppress(ZQueueError):
                 handlers.app.close(1)

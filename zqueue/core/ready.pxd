@@ -29,7 +29,7 @@ cdef class ReadyQueue:
         self, Py_ssize_t tasks_max, Py_ssize_t cut_min, Py_ssize_t bytes_max,
         Py_ssize_t batches_max)
     cpdef Batch take_next(self, Py_ssize_t bytes_max)
-    cpdef Batch take_suspect(self)
+    cpdef Batch take_suspects(self, Py_ssize_t tasks_max, Py_ssize_t crashes_max)
     @cython.locals(batch=Batch, rest=Batch)
     cdef Batch _cut(self, object source, Py_ssize_t tasks)
     cdef Batch _lease(self, Batch batch)

@@ -5,8 +5,8 @@ queue got tasks, or a worker got hungry, tasks go out in order to the hungry wor
 each delivery under a lease. Tasks come back by being settled (done, failed, or returned
 unstarted) or because their worker is lost, in which case they are ready again at the front.
 
-Poison guard: tasks that were in a worker when it died are suspects. They are handed out one by
-one and alone (see `core.ready`), and the one whose workers died `crashes_max` times is dead.
+Poison guard: tasks that were in a worker when it died are suspects. They are handed out alone, some
+and then one by one (see `core.ready`), and the one whose workers died `crashes_max` times is dead.
 """
 
 from __future__ import annotations
@@ -124,7 +124,8 @@ class Dispatch:
                     _reserve(queue)
                 return
             if suspect:
-                self._deliver(worker, queue, [ready.take_suspect()], True)
+                suspects = ready.take_suspects(_room(worker), self._crashes_max)
+                self._deliver(worker, queue, [suspects], True)
                 freed = _release(queue)
                 if freed is not None:
                     self._hunger(freed)
