@@ -151,8 +151,6 @@ class Broker:
         self._is_quiet = True
         self._sweep_at = 0.0
         self._processor = None if config.roam else Processor()
-        self._received = 0
-        """Messages so far."""
 
     def open(self) -> str:
         """Bind everything. Returns the URL of the leased lane."""
@@ -191,7 +189,7 @@ class Broker:
                 self._sweep_at = now + SWEEP_EVERY_S
                 sweep()
                 if self._processor is not None:
-                    self._processor.look(self._received, now)
+                    self._processor.look(now)
             if now >= (self.protocol.next_deadline() or now):
                 self.protocol.tick(now)
                 moved += self._send(now)
@@ -258,7 +256,6 @@ class Broker:
                 self._send(now)
                 os.sched_yield()  # ZeroMQ's thread may wait for this processor.
         self._is_quiet = received <= 1
-        self._received += received
         if received > MANY_MESSAGES and self._processor is not None:
             self._processor.leave()
         return received

@@ -15,41 +15,48 @@ from __future__ import annotations
 import contextlib
 import os
 
-BUSY_MESSAGES = 4_000
-"""Messages a second from which on the threads had better work side by side."""
+BUSY = 0.25
+"""The share of a processor's time from which on the threads had better work side by side."""
 
-WAIT_MAX_S = 0.0003
-"""How long a message may make the threads wait for the processor, all in all. They keep one another
-waiting for some 0.05 ms."""
-
-FEW_MESSAGES = 20
-"""Fewer do not tell whether there is somebody else."""
+CROWDED = 0.02
+"""The share of time that threads may be kept waiting by others. One another they keep waiting for
+as long as they work, at most."""
 
 AWAY_S = 5.0
 AWAY_MAX_S = 300.0
 """How long to stay away from a processor that is wanted by others, seconds."""
 
+AT_HOME_S = 60.0
+"""Who stayed so long, seconds, was there alone."""
+
 
 class Settling:
-    """Decides where to be, from what each second brought."""
+    """Decides whether to be settled, from what the time since the last decision brought."""
 
     def __init__(self) -> None:
         self.is_settled = False
         self._away_s = AWAY_S
         self._not_before = 0.0
+        self._since = 0.0
 
     def __repr__(self) -> str:
         return f"<Settling: {'settled' if self.is_settled else 'roaming'}>"
 
-    def decide(self, messages: int, waited_s: float, now: float) -> bool:
-        """Whether to be settled from now on: after a second in which so many messages came, and
-        the threads waited so long for a processor."""
-        if messages >= BUSY_MESSAGES:
+    def decide(self, worked: float, waited: float, now: float) -> bool:
+        """Whether to be settled from now on.
+
+        ``worked`` and ``waited`` are the shares of time that all threads together were running, and
+        ready to run and waiting for a processor.
+        """
+        if worked >= BUSY:
             self.is_settled = False
         elif not self.is_settled:
             self.is_settled = now >= self._not_before
-        elif waited_s > WAIT_MAX_S * max(messages, FEW_MESSAGES):
+            self._since = now
+        elif waited > 2 * worked + CROWDED:
             self.is_settled = False
+            if now - self._since >= AT_HOME_S:
+                self._away_s = AWAY_S
             self._not_before = now + self._away_s
             self._away_s = min(2 * self._away_s, AWAY_MAX_S)
         return self.is_settled
@@ -63,22 +70,25 @@ class Processor:
         self._here: set[int] = set()
         """The one that it is settled on."""
         self._settling = Settling()
-        self._messages = 0
-        self._waited_s = 0.0
+        self._looked: tuple[float, float, float] | None = None
+        """When, and what all threads had worked and waited by then."""
 
     def __repr__(self) -> str:
         return f"<Processor {sorted(self._here or self._given)}>"
 
-    def look(self, messages: int, now: float) -> None:
-        """Settle or leave. To be called once a second, with how many messages came so far."""
+    def look(self, now: float) -> None:
+        """Settle or leave. To be called about once a second."""
         try:
             self._adopt()
             if len(self._given) < 2:
                 return
-            waited_s = _waited_s()
-            came, waited = messages - self._messages, waited_s - self._waited_s
-            self._messages, self._waited_s = messages, waited_s
-            if not self._settling.decide(came, waited, now):
+            before, self._looked = self._looked, (now, *_times())
+            if before is None:
+                return
+            elapsed_s, worked_s, waited_s = (
+                after - earlier for after, earlier in zip(self._looked, before, strict=True)
+            )
+            if not self._settling.decide(worked_s / elapsed_s, waited_s / elapsed_s, now):
                 self.leave()
             elif not self._here:
                 here = {_where()}
@@ -116,13 +126,15 @@ def _run_on(processors: set[int]) -> None:
             os.sched_setaffinity(int(thread), processors)
 
 
-def _waited_s() -> float:
-    """How long all threads have waited for a processor, ready to run."""
-    waited_ns = 0
+def _times() -> tuple[float, float]:
+    """For how many seconds all threads have run, and waited for a processor, ready to run."""
+    worked_ns = waited_ns = 0
     for thread in _threads():
         with open(f"/proc/self/task/{thread}/schedstat") as schedstat:
-            waited_ns += int(schedstat.read().split()[1])
-    return waited_ns / 1e9
+            worked, waited, _ = map(int, schedstat.read().split())
+        worked_ns += worked
+        waited_ns += waited
+    return worked_ns / 1e9, waited_ns / 1e9
 
 
 def _where() -> int:
