@@ -134,8 +134,10 @@ class TestArguments:
         tracemalloc.start()
         for turn in range(200):
             if turn == 50:
+                gc.collect()
                 before, _ = tracemalloc.get_traced_memory()
             run_all(calls_of(print, broken, 2, keep=False))
+        gc.collect()
         after, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert after - before < 5_000

@@ -459,13 +459,12 @@ def test_silence_of_a_worker_with_a_supervisor_is_no_crash(wires: Wires) -> None
     assert Observer(wires).ask()["counters"]["workers_lost"] == 1
 
 
-def test_a_connection_that_is_gone_is_a_crash(wires: Wires) -> None:
-    producer, observer, supervisor = Producer(wires), Observer(wires), Supervisor(wires)
+@pytest.mark.parametrize("supervisor", [b"", b"gone, too"])
+def test_a_connection_that_is_gone_is_a_crash(wires: Wires, supervisor: bytes) -> None:
+    producer, observer = Producer(wires), Observer(wires)
     producer.hello()
-    supervisor.hello()
     producer.publish("q", ["a", "b"])
-    gone = Worker(wires, "q", supervisor=supervisor.id)
-    supervisor.speak_for(gone.id)
+    gone = Worker(wires, "q", supervisor=supervisor)
     gone.hello()
     gone.credit(999)
     gone.delivery()
@@ -478,9 +477,42 @@ def test_a_connection_that_is_gone_is_a_crash(wires: Wires) -> None:
     observer.until(is_lost)
     other = Worker(wires, "q")
     other.hello()
-    other.credit(999)
+    other.credit(1)
     delivery = other.delivery()
-    assert (len(delivery.bodies), delivery.attempts) == (1, {2}), "a suspect: alone"
+    assert (len(delivery.bodies), delivery.attempts) == (1, {2}), "a suspect"
+    other.credit(999)
+    other.is_settled()
+    assert other.pop(DELIVER) is None, "alone"
+
+
+def test_a_supervisor_is_waited_for_when_a_connection_is_gone(wires: Wires) -> None:
+    producer, observer, supervisor = Producer(wires), Observer(wires), Supervisor(wires)
+    producer.hello()
+    supervisor.hello()
+    asked = producer.publish("q", ["a", "b"], reply=True)
+    gone = Worker(wires, "q", supervisor=supervisor.id)
+    supervisor.speak_for(gone.id)
+    gone.hello()
+    gone.credit(999)
+    delivery = gone.delivery()
+    gone.close()
+
+    def is_met(info: dict[str, Any]) -> bool:
+        producer.publish("q", ["later"])  # Until a delivery finds that nobody is there.
+        return info["workers"][0]["credit"] == 0
+
+    observer.until(is_met)
+    assert not observer.ask()["counters"]["workers_lost"]
+    supervisor.departed(gone.id, "timeout", lease=delivery.lease, position=1, text="too long")
+    other = Worker(wires, "q")
+    other.hello()
+    other.credit(1)
+    again = other.delivery()
+    assert (again.bodies, again.attempts) == (["a"], {2})
+    other.settle(again.lease, [0, 0, 1, RESULTS], carry=(["a"],), credit=0)
+    results = producer.results(asked, 2)
+    assert [status for status, _ in results] == [RESULTS, FAILED]
+    assert results[1][1][0] == "TaskTimeout"
 
 
 def test_a_settlement_at_fault_loses_its_worker(wires: Wires) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-BUSY = 0.25
+BUSY = 0.15
 """The share of a processor's time from which on the threads had better work side by side."""
 
 CROWDED = 0.02

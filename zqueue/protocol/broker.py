@@ -211,6 +211,13 @@ class BrokerProtocol:
 
     def unreachable(self, peer: bytes, frames: list[bytes], now: float) -> None:
         """The socket says that a peer is gone; ``frames`` could not be sent to it."""
+        known = self._peers.get(peer)
+        if isinstance(known, Worker) and self._has_supervisor(known):
+            # Whether it crashed, or was ended for a time-out, its supervisor knows, and is about to
+            # say. If it lives, it greets anew. If neither happens, it is silent.
+            known.cut_off = True
+            known.credit = 0
+            return
         self._lose(peer, now, Loss.UNREACHABLE)
         producer = self._former.get(peer)
         message = decode(frames[0])
@@ -397,6 +404,13 @@ class BrokerProtocol:
             self._pauses.left(known.id, _role_of(known), known.report)
         known.report = {}
 
+    def _has_supervisor(self, worker: Worker) -> bool:
+        """Whether one is here that speaks for this worker."""
+        return any(
+            isinstance(peer, Supervisor) and peer.id == worker.supervisor
+            for peer in self._peers.values()
+        )
+
     def _lose_worker(self, worker: Worker) -> None:
         del self._workers[worker.id]
         for queue in worker.queues:
@@ -408,7 +422,9 @@ class BrokerProtocol:
         if isinstance(known, Supervisor):
             for worker_id in message.workers:
                 worker = self._workers.get(worker_id)
-                if worker is not None and worker.supervisor == known.id:
+                if worker is None or worker.supervisor != known.id:
+                    continue
+                if not worker.cut_off:
                     self._liveness.hear(worker.peer, now)
 
     def _on_publish(

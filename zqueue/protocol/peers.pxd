@@ -36,6 +36,6 @@ cdef class Worker:
     cdef public dict about, leases, report
     cdef public list queues
     cdef public Py_ssize_t credit, in_flight
-    cdef public bint alone
+    cdef public bint alone, cut_off
 
     cpdef bint is_saturated(self)

@@ -121,8 +121,8 @@ class Producer:
 class Worker:
     """A worker process, its credit, and what it holds."""
 
-    __slots__ = ("about", "alone", "credit", "id", "in_flight", "leases", "peer", "queues",
-                 "report", "reserved", "supervisor")  # fmt: skip
+    __slots__ = ("about", "alone", "credit", "cut_off", "id", "in_flight", "leases", "peer",
+                 "queues", "report", "reserved", "supervisor")  # fmt: skip
 
     def __init__(self, id: bytes, peer: bytes, about: dict[str, Any], queues: list[Queue]) -> None:
         self.id = id
@@ -136,6 +136,8 @@ class Worker:
         self.leases: dict[int, Lease] = {}
         self.alone = False
         """It runs a suspect, and gets nothing else until that is settled."""
+        self.cut_off = False
+        """Its connection is gone. Its supervisor is here, and will say why."""
         self.reserved: Queue | None = None
         """It gets nothing until it is idle, and then a suspect of this queue."""
         self.report: dict[str, Any] = {}

@@ -16,6 +16,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.css.query import NoMatches
 
 from ..ask import control
 from ..errors import ZQueueError
@@ -160,4 +161,7 @@ class TopApp(App[None]):
 
     def _show(self) -> None:
         if isinstance(self.screen, BrokerScreen) and self.screen.is_mounted:
-            self.screen.refresh_broker()
+            try:
+                self.screen.refresh_broker()
+            except NoMatches:
+                pass  # It is just being taken down, with the timer still running.
