@@ -33,7 +33,7 @@ from .net.channel import Channel
 from .net.collector import SWEEP_EVERY_S, stop_collector, sweep, watch_collector
 from .net.device import Egress, Ingress
 from .net.processes import rss_bytes
-from .net.processor import Processor
+from .net.processor import LOOK_EVERY_S, Processor
 from .net.signals import Signals
 from .net.sockets import bind, hold_ipc_path, make_socket
 from .net.waiting import Waiter
@@ -151,6 +151,7 @@ class Broker:
         self._is_quiet = True
         self._sweep_at = 0.0
         self._processor = None if config.roam else Processor()
+        self._look_at = 0.0
 
     def open(self) -> str:
         """Bind everything. Returns the URL of the leased lane."""
@@ -188,8 +189,9 @@ class Broker:
             if now >= self._sweep_at:
                 self._sweep_at = now + SWEEP_EVERY_S
                 sweep()
-                if self._processor is not None:
-                    self._processor.look(now)
+            if now >= self._look_at and self._processor is not None:
+                self._look_at = now + LOOK_EVERY_S
+                self._processor.look(now)
             if now >= (self.protocol.next_deadline() or now):
                 self.protocol.tick(now)
                 moved += self._send(now)

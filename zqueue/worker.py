@@ -149,8 +149,9 @@ class Worker:
         waiter.add(self._dealer.socket)
         while True:
             with self._lock:
-                self._settle_async()
-                if self._must_drain() and not self._draining:
+                if self._loop is not None:
+                    self._settle_async()
+                if self._signals.came and self._must_drain() and not self._draining:
                     self._begin_drain()
                 self._protocol.set_credit(0 if self._draining else self._meter.credit)
                 moved = 0 if self._may_go_on() else self._converse()
@@ -619,7 +620,7 @@ class Worker:
     # --- leaving ---
 
     def _must_drain(self) -> bool:
-        return self._signals.came and self._signals.count(signal.SIGTERM) > 0
+        return self._signals.count(signal.SIGTERM) > 0
 
     def _begin_drain(self) -> None:
         self._draining = True

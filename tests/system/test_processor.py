@@ -21,8 +21,9 @@ def processors_of(pid: int) -> int:
     return max(len(os.sched_getaffinity(int(thread))) for thread in threads)
 
 
-def test_settles_works_on_several_and_settles_again(start_broker):
+def test_settles_works_on_several_and_settles_again(start_broker, workers):
     broker = start_broker()
+    workers(broker, "jobs.py", 1)  # Whose signs of life keep it turning.
     given = len(os.sched_getaffinity(0))
     wait_until(lambda: processors_of(broker.pid) == 1, what="a quiet broker on one processor")
     with bare(zmq.DEALER, broker.url) as dealer:
@@ -38,8 +39,9 @@ def test_settles_works_on_several_and_settles_again(start_broker):
     wait_until(lambda: processors_of(broker.pid) == 1, what="a quiet broker on one, again")
 
 
-def test_roams_if_it_is_told(start_broker):
+def test_roams_if_it_is_told(start_broker, workers):
     broker = start_broker("--roam")
+    workers(broker, "jobs.py", 1)
     before = broker.info()["uptime_s"]
     wait_until(lambda: broker.info()["uptime_s"] > before + 2.5, what="time to settle")
     assert processors_of(broker.pid) == len(os.sched_getaffinity(0))

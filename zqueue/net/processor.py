@@ -15,10 +15,13 @@ from __future__ import annotations
 import contextlib
 import os
 
+LOOK_EVERY_S = 0.25
+"""How often to decide where to be, seconds."""
+
 BUSY = 0.15
 """The share of a processor's time from which on the threads had better work side by side."""
 
-CROWDED = 0.02
+CROWDED = 0.05
 """The share of time that threads may be kept waiting by others. One another they keep waiting for
 as long as they work, at most."""
 
@@ -77,7 +80,7 @@ class Processor:
         return f"<Processor {sorted(self._here or self._given)}>"
 
     def look(self, now: float) -> None:
-        """Settle or leave. To be called about once a second."""
+        """Settle or leave. To be called every `LOOK_EVERY_S` or so."""
         try:
             self._adopt()
             if len(self._given) < 2:

@@ -145,7 +145,7 @@ class ProducerProtocol(Conversation[ProducerEvent]):
         age_us = int(age_s * 1e6)
         publish = make(Publish, (self.window.next_sequence, queue, task, flags, age_us))
         frames = [encode(publish), body]
-        sequence = self.window.add(Unconfirmed(frames, count, reply))
+        sequence = self.window.add(make(Unconfirmed, (frames, count, reply)))
         if reply:
             self._awaited[sequence] = Awaited(count)
         if self.link.is_ready:

@@ -118,13 +118,12 @@ class WorkerProtocol(Conversation[Leased]):
                 message.batches, frames, strict=True
             ):
                 age_us, origin, sequence, first = [*rest, 0, 0, 0, 0][:4]
-                batches.append(
-                    LeasedBatch(
-                        message.queue, task, bool(flags & REPLY), tasks, attempt, age_us, body,
-                        origin, sequence, first,
-                    )
+                leased = (
+                    message.queue, task, bool(flags & REPLY), tasks, attempt, age_us, body,
+                    origin, sequence, first,
                 )  # fmt: skip
-            self._events.append(Leased(message.lease, batches))
+                batches.append(make(LeasedBatch, leased))
+            self._events.append(make(Leased, (message.lease, batches)))
 
 
 class SupervisorProtocol(Conversation[Never]):
