@@ -18,6 +18,7 @@ from .errors import ConfigError
 from .handlers import Handler, call_body
 from .lane import Entrance, Lane
 from .producer import CONNECT_TIMEOUT_S, TIMEOUT_S, Producer
+from .protocol.codec import Wrapped
 from .protocol.traced import traced
 from .replies import TaskFuture
 from .tracing import FixedContext, TracedLane, Tracer, with_context
@@ -256,23 +257,21 @@ class _Sender:
             body = traced(body, traceparent) if traceparent else body
             return submit(self._queue, body, task=self.name, timeout=self._wait)
 
-    def _send_many(self, bodies: Iterable[object], wrapped: bool = False) -> int:
+    def _send_many(self, bodies: Iterable[object]) -> int:
         send_many, tracer = self._app.producer.send_many, self._tracer
         if tracer is None:
-            return send_many(
-                self._queue, bodies, task=self.name, timeout=self._wait, wrapped=wrapped
-            )
+            return send_many(self._queue, bodies, task=self.name, timeout=self._wait)
         with tracer.send(self.name, self._queue) as traceparent:
-            bodies = with_context(bodies, traceparent, wrapped)
+            bodies = with_context(bodies, traceparent)
             return send_many(self._queue, bodies, task=self.name, timeout=self._wait)
 
-    def _call_many(self, bodies: Iterable[object], wrapped: bool) -> Iterator[Any]:
+    def _call_many(self, bodies: Iterable[object]) -> Iterator[Any]:
         call_many, tracer = self._app.producer.call_many, self._tracer
         if tracer is not None:
             # What is sent later has the same parent: results are read long after this call.
             with tracer.send(self.name, self._queue) as traceparent:
-                bodies, wrapped = with_context(bodies, traceparent, wrapped), False
-        return call_many(self._queue, bodies, task=self.name, timeout=self._wait, wrapped=wrapped)
+                bodies = with_context(bodies, traceparent)
+        return call_many(self._queue, bodies, task=self.name, timeout=self._wait)
 
 
 class Sender(_Sender, Generic[P, R]):
@@ -302,11 +301,11 @@ class Sender(_Sender, Generic[P, R]):
         Reads the iterables some batches ahead. A failed call raises its `RemoteError` where its
         result would stand.
         """
-        return self._call_many(*_bodies(iterables))
+        return self._call_many(_bodies(iterables))
 
     def send_many(self, *iterables: Iterable[Any]) -> int:
         """Send calls in full batches: one iterable a parameter. Returns how many."""
-        return self._send_many(*_bodies(iterables))
+        return self._send_many(_bodies(iterables))
 
 
 class Task(Sender[P, R]):
@@ -387,12 +386,9 @@ def _find_lane(app: App, queue: str, task: str, tracer: Tracer | None) -> Lane |
     return lane if tracer is None else TracedLane(lane, tracer)
 
 
-def _bodies(iterables: tuple[Iterable[Any], ...]) -> tuple[Iterable[object], bool]:
-    """The arguments of calls, one iterable a parameter; and whether each is still to be wrapped,
-    which costs less where it is packed."""
-    if len(iterables) == 1:
-        return iterables[0], True
-    return zip(*iterables, strict=False), False
+def _bodies(iterables: tuple[Iterable[Any], ...]) -> Iterable[object]:
+    """The arguments of calls, one iterable a parameter."""
+    return Wrapped(iterables[0]) if len(iterables) == 1 else zip(*iterables, strict=False)
 
 
 _apps: weakref.WeakSet[App] = weakref.WeakSet()

@@ -56,7 +56,8 @@ FRAMES_MAX = 160
 GATHER_S = 0.001
 """How long messages gather while all workers have plenty to do, seconds. Waking up for each of them
 took the broker twice the time, and took the processor from workers and producers. With more, those
-run dry: half a worker's credit is 3 ms of the quickest tasks, and a producer's window 8 ms."""
+run dry: half a worker's credit is 3 ms of the quickest tasks, and a producer's window 16 ms. A
+confirm, or an answer to who asks for figures, may come so much later."""
 
 OUTBOX_BYTES_MAX = 64 << 20
 """What may wait for one peer whose pipe is full, bytes."""
@@ -78,8 +79,9 @@ class Outboxes:
         self._waiting: dict[bytes, deque[list[bytes]]] = {}
         self._bytes: dict[bytes, int] = {}
         self._lost: list[tuple[bytes, list[bytes]]] = []
-        self.are_stuck = False
-        """Whether anything waits, so that `retry` is to be called."""
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting or self._lost)
 
     def send(self, peer: bytes, frames: list[bytes]) -> bool:
         """Send, now or when there is room. False: the peer is gone, or hopelessly behind."""
@@ -94,7 +96,6 @@ class Outboxes:
                 return False
             waiting = self._waiting[peer] = deque()
             self._bytes[peer] = 0
-            self.are_stuck = True
         self._bytes[peer] += sum(map(len, frames))
         waiting.append(frames)
         if self._bytes[peer] > OUTBOX_BYTES_MAX:
@@ -119,7 +120,6 @@ class Outboxes:
                     raise
                 gone += [(peer, frames) for frames in waiting]
             self._forget(peer)
-        self.are_stuck = bool(self._waiting)
         return gone
 
     def _forget(self, peer: bytes) -> None:
@@ -238,7 +238,7 @@ class Broker:
         deadline = self.protocol.next_deadline()
         if self._give_up_at is not None:
             deadline = min(self._give_up_at, deadline or self._give_up_at)
-        if self._outboxes.are_stuck:
+        if self._outboxes:
             deadline = min(now + STUCK_RETRY_S, deadline or now + STUCK_RETRY_S)
         return deadline
 
@@ -266,7 +266,7 @@ class Broker:
         """Send what is due. Returns how many messages that was."""
         protocol, outboxes = self.protocol, self._outboxes
         sent = 0
-        if outboxes.are_stuck:
+        if outboxes:
             for peer, frames in outboxes.retry():
                 protocol.unreachable(peer, frames, now)
         # A lost peer's tasks go to others at once, hence again until nothing is left to say.

@@ -158,23 +158,15 @@ class Producer:
         self.lane(queue, task).add(body, timeout)
 
     def send_many(
-        self,
-        queue: str,
-        bodies: Iterable[object],
-        *,
-        task: str = "",
-        timeout: float | None = None,
-        wrapped: bool = False,
+        self, queue: str, bodies: Iterable[object], *, task: str = "", timeout: float | None = None
     ) -> int:
         """Send bodies in full batches. Returns how many; raises as `send` does, per batch.
 
-        With ``wrapped``, a body is an array that holds just what ``bodies`` gives: the only
-        argument of a task's call. When it raises, the bodies of the batches before have been
-        accepted.
+        When it raises, the bodies of the batches before have been accepted.
         """
         lane = self.lane(queue, task)
         sent = 0
-        for frame in self._pack_many(bodies, wrapped):
+        for frame in self._pack_many(bodies):
             sent += self._publish(lane, frame, None, timeout)
         return sent
 
@@ -199,38 +191,25 @@ class Producer:
         return future
 
     def call_many(
-        self,
-        queue: str,
-        bodies: Iterable[object],
-        *,
-        task: str = "",
-        timeout: float | None = None,
-        wrapped: bool = False,
+        self, queue: str, bodies: Iterable[object], *, task: str = "", timeout: float | None = None
     ) -> Iterator[Any]:
         """Send bodies in full batches and give their results in order, as they come.
 
         Reads the bodies some batches ahead of the results. A failed task raises its
         `RemoteError` where its result would stand.
         """
-        outcomes = self.outcomes(queue, bodies, task=task, timeout=timeout, wrapped=wrapped)
-        for ok, value in outcomes:
+        for ok, value in self.outcomes(queue, bodies, task=task, timeout=timeout):
             if not ok:
                 raise value
             yield value
 
     def outcomes(
-        self,
-        queue: str,
-        bodies: Iterable[object],
-        *,
-        task: str = "",
-        timeout: float | None = None,
-        wrapped: bool = False,
+        self, queue: str, bodies: Iterable[object], *, task: str = "", timeout: float | None = None
     ) -> Iterator[Outcome]:
         """As `call_many`, giving ``(True, value)`` or ``(False, exception)`` for each body."""
         lane = self.lane(queue, task, reply=True)
         pending: deque[BatchReply] = deque()
-        for frame in self._pack_many(bodies, wrapped):
+        for frame in self._pack_many(bodies):
             reply = BatchReply(array_length(frame))
             self._publish(lane, frame, reply, timeout)
             pending.append(reply)
@@ -306,11 +285,11 @@ class Producer:
                     lane.blocked = False
         return lane
 
-    def _pack_many(self, bodies: Iterable[object], wrapped: bool) -> Iterator[bytes]:
+    def _pack_many(self, bodies: Iterable[object]) -> Iterator[bytes]:
         """Full batches of packed bodies, and a last one."""
         packer = Packer(BATCH_TASKS, BATCH_BYTES)
         source = iter(bodies)
-        while packer.fill(source, wrapped):
+        while packer.fill(source):
             while packer.is_full:
                 yield packer.take()
         if rest := packer.take():

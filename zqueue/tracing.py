@@ -57,11 +57,7 @@ class TracedLane:
             self._lane.add(traced(body, traceparent) if traceparent else body, timeout)
 
 
-def with_context(
-    bodies: Iterable[object], traceparent: str, wrapped: bool = False
-) -> Iterator[object]:
-    """Bodies that all carry the same trace context, if there is one; first wrapped, if wanted:
-    see `Producer.send_many`."""
+def with_context(bodies: Iterable[object], traceparent: str) -> Iterator[object]:
+    """Bodies that all carry the same trace context, if there is one."""
     for body in bodies:
-        body = (body,) if wrapped else body
         yield traced(body, traceparent) if traceparent else body

@@ -138,6 +138,29 @@ class TestProcessor:
             assert everywhere() == [said]
             run_on(given)
 
+    def test_what_is_said_to_one_thread_goes_for_all(self, given: set[int]) -> None:
+        """`taskset -p` moves the first thread only."""
+        processor = settled()
+        os.sched_setaffinity(0, given)
+        processor._looked = None  # So it decides nothing yet.
+        processor.look(2.0)
+        assert everywhere() == [given]
+
+    def test_a_system_that_counts_nothing_is_left_alone(
+        self, given: set[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("zqueue.net.processor._times", lambda: (0.0, 0.0))
+        settled()
+        assert everywhere() == [given]
+
+    def test_a_system_without_such_a_thing_is_left_alone(
+        self, given: set[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delattr(os, "sched_getaffinity")
+        processor = settled()
+        processor.leave()
+        assert repr(processor) == "<Processor []>"
+
     def test_with_one_there_is_nothing_to_decide(self, given: set[int]) -> None:
         only = {min(given)}
         run_on(only)

@@ -21,6 +21,7 @@ from zqueue.protocol.codec import (
     FRAME_BYTES_MAX,
     SPARE_BYTES_MAX,
     Packer,
+    Wrapped,
     array_header,
     array_length,
     pack,
@@ -474,21 +475,30 @@ class TestFill:
     def test_wrapped_is_an_array_of_each(self, sizes: list[int]) -> None:
         wrapped, plain = Packer(5, 100), Packer(5, 100)
         frames: list[bytes] = []
-        source = (bytes(size) for size in sizes)
-        while wrapped.fill(source, True):
+        source = Wrapped(bytes(size) for size in sizes)
+        while wrapped.fill(source):
             while wrapped.is_full:
                 frames.append(wrapped.take())
         assert [*frames, *frames_of(wrapped)] == [
             *fill_all(plain, ((bytes(size),) for size in sizes)), *frames_of(plain)
         ]  # fmt: skip
 
+    def test_wrapped_gives_arrays_to_whoever_else_reads_it(self) -> None:
+        """A packer may stop in the middle, and somebody else goes on."""
+        packer, source = Packer(2, 1000), Wrapped("abcd")
+        assert packer.fill(source)
+        assert packer.take() == frame_of([["a"], ["b"]])
+        assert list(source) == [("c",), ("d",)]
+        with pytest.raises(TypeError, match="'int' object is not iterable"):
+            Wrapped(7)  # type: ignore[arg-type]
+
     @pytest.mark.parametrize("bad", CANNOT, ids=lambda bad: repr(bad)[:20])
     def test_wrapped_says_the_same_of_what_cannot_be(self, bad: Any) -> None:
         texts = []
-        for wrapped, source in ((True, iter([1, bad])), (False, iter([(1,), (bad,)]))):
+        for source in (Wrapped([1, bad]), iter([(1,), (bad,)])):
             packer = Packer(3, 1000)
             with pytest.raises(BodyError) as caught:
-                packer.fill(source, wrapped)
+                packer.fill(source)
             texts.append(str(caught.value))
             assert bodies_of(packer) == [[1]]
         assert texts[0] == texts[1]

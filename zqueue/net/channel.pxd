@@ -64,7 +64,10 @@ cdef class Channel:
 @cython.locals(message=message_t, last=Py_ssize_t, i=Py_ssize_t, frame=bytes, size=size_t, code=int)
 cdef bint _send_direct(Channel channel, list frames) except -1
 
-@cython.locals(message=message_t, code=int, frames=list)
+@cython.locals(message=message_t, frames=list)
 cdef object _receive_direct(Channel channel)
+
+@cython.locals(code=int)
+cdef bint _next_part(Channel channel, message_t* part) except -1
 
 cdef bytes _taken(message_t* part)

@@ -139,24 +139,28 @@ if cython.compiled:
             raise zmq.ZMQError(zmq.ENOTSOCK)
         part = cython.address(message)
         zmq_msg_init(part)
+        if not _next_part(channel, part):
+            return None
+        frames = [_taken(part)]
+        while zmq_msg_more(part):
+            if not _next_part(channel, part):
+                raise zmq.ZMQError(zmq.EAGAIN)  # It never is: all parts come, or none.
+            if len(frames) <= channel._frames_max:
+                frames.append(_taken(part))
+        zmq_msg_close(part)
+        return frames
+
+    def _next_part(channel, part):
+        """Receive into a part. False, and the part is closed, if there is nothing."""
         while zmq_msg_recv(part, channel._handle, _NOBLOCK) < 0:
             code = zmq_errno()
             if code == EINTR:
                 continue
             zmq_msg_close(part)
             if code == EAGAIN:
-                return None
+                return False
             raise zmq.ZMQError(code)
-        frames = [_taken(part)]
-        while zmq_msg_more(part):
-            if zmq_msg_recv(part, channel._handle, _NOBLOCK) >= 0:  # All parts come, or none.
-                if len(frames) <= channel._frames_max:
-                    frames.append(_taken(part))
-            elif zmq_errno() != EINTR:
-                zmq_msg_close(part)
-                raise zmq.ZMQError(zmq_errno())
-        zmq_msg_close(part)
-        return frames
+        return True
 
     def _taken(part):
         """A copy of a part."""

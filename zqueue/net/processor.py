@@ -69,7 +69,7 @@ class Processor:
     """The processors that this process runs on: those it was given, or one of them."""
 
     def __init__(self) -> None:
-        self._given = os.sched_getaffinity(0)
+        self._given = _allowed()
         self._here: set[int] = set()
         """The one that it is settled on."""
         self._settling = Settling()
@@ -86,8 +86,8 @@ class Processor:
             if len(self._given) < 2:
                 return
             before, self._looked = self._looked, (now, *_times())
-            if before is None:
-                return
+            if before is None or not self._looked[1]:
+                return  # Where nothing is counted, it could not be seen that others wait.
             elapsed_s, worked_s, waited_s = (
                 after - earlier for after, earlier in zip(self._looked, before, strict=True)
             )
@@ -110,13 +110,18 @@ class Processor:
 
     def _adopt(self) -> None:
         """Whoever says from outside where this process shall run knows better."""
-        if self._here:
-            now_on = os.sched_getaffinity(0)
-            if now_on != self._here:
-                self._given, self._here = now_on, set()
-                self._settling.is_settled = False
-        else:
-            self._given = os.sched_getaffinity(0)
+        allowed = _allowed()
+        if not self._here:
+            self._given = allowed
+        elif allowed != self._here:
+            self._given, self._here = allowed, set()
+            self._settling.is_settled = False
+            _run_on(allowed)  # It may have been said to one thread only.
+
+
+def _allowed() -> set[int]:
+    """Where this thread may run; empty on a system that has no word for it."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
 
 def _threads() -> list[str]:

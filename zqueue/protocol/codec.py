@@ -17,7 +17,7 @@ hold a lock of their own.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import msgpack
@@ -129,6 +129,22 @@ def array_header(count: int) -> bytes:
     return b"\xdc" + count.to_bytes(2, "big")
 
 
+class Wrapped:
+    """Bodies that are arrays of one item each: the calls of what has one parameter.
+
+    A `Packer` writes each array without its being made.
+    """
+
+    def __init__(self, items: Iterable[object]) -> None:
+        self.items = iter(items)
+
+    def __iter__(self) -> Wrapped:
+        return self
+
+    def __next__(self) -> tuple[object]:
+        return (next(self.items),)
+
+
 class Packer:
     """Packs bodies into batches, one body at a time.
 
@@ -163,14 +179,13 @@ class Packer:
             _append(self, pack_body(body))
         return self.is_full
 
-    def fill(self, bodies: Iterator[object], wrapped: bool = False) -> bool:
+    def fill(self, bodies: Iterator[object]) -> bool:
         """Pack bodies until a batch is full. False: there are no more.
-
-        With ``wrapped``, a body is an array that holds just what ``bodies`` gives.
 
         Raises as `add` does, naming the body by its number, and whatever ``bodies`` raises.
         """
-        for body in bodies:
+        wrapped = type(bodies) is Wrapped
+        for body in bodies.items if wrapped else bodies:  # type: ignore[attr-defined]
             if not (cython.compiled and _add_plain(self, body, wrapped)):
                 try:
                     _append(self, pack_body((body,) if wrapped else body))
