@@ -18,8 +18,8 @@ and its batching begin to show in throughput; above ~100 ms a person sees it."""
 
 CREDIT_MAX = 32_768
 """Tasks. With batches of 2,048 that is 16 messages in flight, far below every ZeroMQ high water
-mark, and at 0.2 µs a task, which no Python is faster than, 7 ms of work. (Half of that left workers
-without any now and then; with twice that a worker that dies makes twice as many suspects.)"""
+mark, and at 0.2 µs for a no-op, 7 ms of work. (With half of that the rate was a twentieth lower;
+with twice that it was no higher for sure, and a worker that dies makes twice as many suspects.)"""
 
 GROWTH = 4
 WEIGHT = 0.5
