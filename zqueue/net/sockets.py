@@ -20,6 +20,10 @@ from ..errors import ConfigError
 HIGH_WATER_MESSAGES = 1000
 """ZeroMQ's own default, as a backstop: credit and windows keep below it."""
 
+UNREAD_MESSAGES = 64
+"""What may lie unread in a broker's pipe from one peer: memory that no bound of a queue counts.
+A peer that sends without waiting for answers then waits, for its connection is not read."""
+
 PLAIN_HIGH_WATER_MESSAGES = 4
 """On the plain lane whatever lies in a pipe is lost with its peer, so little may lie there."""
 
@@ -47,7 +51,7 @@ def make_socket(
     high_water = PLAIN_HIGH_WATER_MESSAGES if plain else HIGH_WATER_MESSAGES
     socket.setsockopt(zmq.LINGER, 0)  # What matters was confirmed or settled before close().
     socket.setsockopt(zmq.SNDHWM, high_water)
-    socket.setsockopt(zmq.RCVHWM, high_water)
+    socket.setsockopt(zmq.RCVHWM, UNREAD_MESSAGES if kind == zmq.ROUTER else high_water)
     socket.setsockopt(zmq.MAXMSGSIZE, frame_bytes_max)  # -1 lets a stranger allocate at will.
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, 0)  # ZeroMQ's own can abort the process (libzmq#3596).
