@@ -5,7 +5,7 @@ from cpython.object cimport PyObject
 
 from .core.histogram cimport Histogram
 from .core.meter cimport TaskMeter
-from .protocol.unpacking cimport Reader, read_items
+from .protocol.unpacking cimport Reader, has_single, read_items, read_single
 
 
 cdef extern from "Python.h":
@@ -50,9 +50,10 @@ cdef class Calls:
     cdef Reader _reader
     cdef TaskMeter _meter
     cdef double _sent_at, _began, _until
-    cdef Py_ssize_t _untimed, _stride, _traced
+    cdef Py_ssize_t _count, _untimed, _stride, _traced
     cdef str _traceparent
 
+    cdef bint _begin(self) except -1
     cdef bint _claim(self) except -1
     cdef object _call(self, object body)
     cdef object _read(self)

@@ -2,9 +2,12 @@
 
 Theory of operation. A task is *claimed* by counting `Calls.position` up, its body is unpacked,
 and its handler called; nothing else is done for it, so a no-op task costs little more than its
-call. Another thread may give up the tasks that nobody has claimed. Claiming and giving up are one
-step each, so the two never run and return the same task: compiled, because no other Python code
-can run in between; interpreted, because of a lock.
+call. Calls with one argument, as most are, are made by the interpreter in a loop over the bodies
+(see `loops`); the others are made from here.
+
+Another thread may give up the tasks that nobody has claimed. Claiming and giving up are one step
+each, so the two never run and return the same task: compiled, because no other Python code can
+run in between; interpreted, because of a lock.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from msgpack import ExtType
 from .core.meter import TaskMeter
 from .errors import ProtocolError
 from .handlers import Handler, to_arguments
+from .loops import call_each, keep_each
 from .protocol.traced import untraced
 from .protocol.unpacking import Reader
 from .results import Failure
@@ -66,6 +70,8 @@ class Calls:
         self._sent_at = sent_at
         self._began = _now()
         self._until = inf
+        self._count = 0
+        """Tasks that `run` may still begin."""
         self._untimed = 0
         """Tasks that began since the clock was looked at."""
         self._stride = STRIDE if self._meter.quick >= QUICK_TASKS else 1
@@ -95,21 +101,33 @@ class Calls:
         """
         self._began = _now()
         self._until = self._began + limit_s
-        while count > 0 and self._claim():
-            count -= 1
-            self._untimed += 1
+        self._count = count
+        values, function = self.values, self._function
+        while True:
+            if cython.compiled and has_single(self._reader, self._named):
+                if values is None:
+                    call_each(function, self)
+                else:
+                    keep_each(function, self, values.append)
+            if not self._begin():
+                break
             if cython.compiled and self._named:
                 value = _call_directly(self)
             else:
                 value = self._call(self._read())
-            if METERED and self._untimed >= self._stride:
-                self._measure()
-                if self._began >= self._until:
-                    count = 0
-            if self.values is not None:
-                self.values.append(value)
+            if values is not None:
+                values.append(value)
         if METERED and self._untimed:
             self._measure()
+
+    def __iter__(self) -> Calls:
+        return self
+
+    def __next__(self) -> Any:
+        """Begin the next task if it has one argument, which is returned, for `loops`."""
+        if cython.compiled and has_single(self._reader, self._named) and self._begin():
+            return read_single(self._reader, self._named)
+        raise StopIteration
 
     def next_task(self) -> Callable[[], Any] | None:
         """Claim one task, to be run by the caller with a clock at hand."""
@@ -183,6 +201,18 @@ class Calls:
                 self._stride = STRIDE
         self._untimed = 0
         self._began = now
+
+    def _begin(self) -> bool:
+        """Claim the next task, unless `run` has had its number, or its time."""
+        if METERED and self._untimed >= self._stride:
+            self._measure()
+            if self._began >= self._until:
+                self._count = 0
+        if self._count <= 0 or not self._claim():
+            return False
+        self._count -= 1
+        self._untimed += 1
+        return True
 
     def _claim(self) -> bool:
         if cython.compiled:

@@ -46,6 +46,11 @@ cdef extern from "string.h":
     int memcmp(const void* one, const void* other, size_t size)
 
 
+cdef enum:
+    MIXER = 0x9E3779B1  # Knuth's multiplicative hashing.
+
+cdef list _names
+
 
 @cython.final
 cdef class Reader:
@@ -64,3 +69,7 @@ cdef class Reader:
 cpdef object index_bodies(bytes frame)
 
 cdef int read_items(Reader reader, PyObject** items, int room) except? -2
+
+cdef bint has_single(Reader reader, bint wrapped) noexcept
+
+cdef object read_single(Reader reader, bint wrapped)

@@ -113,9 +113,8 @@ def index_bodies(frame: bytes) -> Sequence[int]:
 
 
 if cython.compiled:
-    _names: list[str] = [""] * 1024
+    _names = [""] * 1024
     """Names that were met as keys of maps: the same few come again and again."""
-    MIXER = cython.declare(cython.uint, 0x9E3779B1)  # Knuth's multiplicative hashing.
     _heads = cython.declare(cython.ulonglong[1024])
     """The first bytes of each."""
 
@@ -179,17 +178,21 @@ if cython.compiled:
         data: cython.p_const_uchar = reader._data + reader._at
         head: cython.ulonglong = 0
         tail: cython.ulonglong = 0
-        i: cython.Py_ssize_t
-        if size < 8:
-            for i in range(size):
-                head = head << 8 | data[i]
-        else:
+        low: cython.uint
+        high: cython.uint
+        if size >= 8:
             memcpy(cython.address(head), data, 8)
             memcpy(cython.address(tail), data + size - 8, 8)
+        elif size >= 4:
+            memcpy(cython.address(low), data, 4)
+            memcpy(cython.address(high), data + size - 4, 4)
+            head = low | cython.cast(cython.ulonglong, high) << 32
+        else:
+            head = data[0] | data[size >> 1] << 8 | data[size - 1] << 16
         mixed: cython.ulonglong = head ^ (tail << 1) ^ cython.cast(cython.ulonglong, size)
         slot: cython.uint = cython.cast(cython.uint, mixed ^ (mixed >> 32))
         slot = cython.cast(cython.uint, slot * MIXER) >> 22
-        name: object = _names[slot]
+        name: object = cython.cast(object, PyList_GET_ITEM(_names, slot))
         is_same: cython.bint = _heads[slot] == head and PyUnicode_GET_LENGTH(name) == size
         # Up to eight bytes, the head is all of it.
         if is_same and (size <= 8 or not memcmp(PyUnicode_DATA(name), data, size)):
@@ -321,6 +324,32 @@ if cython.compiled:
             raise ProtocolError("malformed", "the batch has bytes after its last body")
         reader._broken = False
         return body
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def has_single(reader: Reader, wrapped: cython.bint) -> cython.bint:
+        """Whether the next body can be had by `read_single`: if ``wrapped``, it is an array of one
+        item, and otherwise not an extension."""
+        if not reader.left or reader._broken or reader._at >= reader._stop:
+            return False
+        code: cython.int = reader._data[reader._at]
+        if wrapped:
+            return code == 0x91
+        return not (0xC7 <= code <= 0xC9 or 0xD4 <= code <= 0xD8)
+
+    @cython.cfunc
+    def read_single(reader: Reader, wrapped: cython.bint) -> object:
+        """The next body; if ``wrapped``, the only item of it."""
+        reader.left -= 1
+        if not wrapped:
+            return _next_body(reader)
+        reader._at += 1
+        reader._broken = True  # As in `_next_body`.
+        item: object = _read(reader, 1)
+        if not reader.left and reader._at != reader._stop:
+            raise ProtocolError("malformed", "the batch has bytes after its last body")
+        reader._broken = False
+        return item
 
     @cython.cfunc
     @cython.exceptval(-2, check=True)

@@ -1,0 +1,24 @@
+"""Loops over the bodies of tasks, for handlers with one argument.
+
+Never compiled, for the interpreter enters one Python function from another with less ado than
+compiled code does: with Python 3.11, a no-op task took 155 ns instead of 175 of a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+
+def call_each(function: Callable[[Any], object], bodies: Iterable[Any]) -> None:
+    """Call it with each body."""
+    for body in bodies:
+        function(body)
+
+
+def keep_each(
+    function: Callable[[Any], Any], bodies: Iterable[Any], keep: Callable[[Any], object]
+) -> None:
+    """The same, and pass on what each call returns."""
+    for body in bodies:
+        keep(function(body))
