@@ -50,7 +50,7 @@ from .protocol.link import Connected, Disconnected, Rejected, State
 from .protocol.messages import FAILED, RESULTS, RETURNED
 from .protocol.traced import take_contexts
 from .protocol.unpacking import unpack_bodies
-from .protocol.worker import Leased, LeasedBatch, Run, WorkerProtocol
+from .protocol.worker import RUNS_MAX, Leased, LeasedBatch, Run, WorkerProtocol
 from .results import Failure, error_frame, pack_outcomes
 from .running import Gathered, Loop, Work, call_in_time, call_with_alarm, current_of, shielded
 from .version import __version__
@@ -62,9 +62,6 @@ FRAMES_MAX = 66
 
 SETTLE_EVERY_S = 0.01
 """How long a finished task may wait for others before it is settled."""
-
-RUNS_MAX = 128
-"""Runs in one settlement: the broker takes no more frames than that in a message."""
 
 OVERRUN_S = 0.2
 """A handler that takes longer than this is slow: what waits behind it is given back."""

@@ -14,6 +14,7 @@ from zqueue.protocol.messages import (
     Credit,
     Deliver,
     Departed,
+    Goodbye,
     Heartbeat,
     Hello,
     Message,
@@ -26,6 +27,7 @@ from zqueue.protocol.messages import (
     encode,
 )
 from zqueue.protocol.worker import (
+    RUNS_MAX,
     UNTOLD_MAX,
     Leased,
     LeasedBatch,
@@ -114,13 +116,69 @@ class TestWorker:
     def test_settles_and_states_credit(self, worker: WorkerProtocol) -> None:
         hear(worker, DELIVER, *FRAMES)
         worker.settle(7, [Run(0, 0, 2, DONE)], [], credit=5, last=False)
+        assert sent(worker) == [Settle(7, 5, [[0, 0, 2, DONE]])]
         worker.settle(7, [Run(1, 0, 1, RESULTS)], [pack([9])], credit=6, last=True)
-        first, second = worker.to_send()
-        assert decode(first[0]) == Settle(7, 5, [[0, 0, 2, DONE]])
-        assert decode(second[0]) == Settle(7, 6, [[1, 0, 1, RESULTS]])
-        assert second[1:] == [pack([9])]
+        (message,) = worker.to_send()
+        assert decode(message[0]) == Settle(7, 6, [[1, 0, 1, RESULTS]])
+        assert message[1:] == [pack([9])]
         worker.settle(7, [Run(0, 0, 1, DONE)], [], credit=9, last=True)
         assert sent(worker) == [], "the lease is over"
+
+    def test_what_is_due_of_a_lease_goes_together(self, worker: WorkerProtocol) -> None:
+        hear(worker, DELIVER, *FRAMES)
+        hear(worker, Deliver(8, "q", [["t", 1, 1, 1]]), FRAMES[1])
+        worker.settle(7, [Run(0, 0, 1, RESULTS), Run(0, 1, 1, DONE)], [b"a"], credit=5, last=False)
+        worker.settle(7, [Run(1, 0, 1, RESULTS)], [b"b"], credit=6, last=True)
+        worker.settle(8, [Run(0, 0, 1, RESULTS)], [b"c"], credit=7, last=True)
+        first, second = worker.to_send()
+        runs = [[0, 0, 1, RESULTS], [0, 1, 1, DONE], [1, 0, 1, RESULTS]]
+        assert decode(first[0]) == Settle(7, 7, runs), "with the newest credit"
+        assert first[1:] == [b"a", b"b"]
+        assert decode(second[0]) == Settle(8, 7, [[0, 0, 1, RESULTS]])
+        assert second[1:] == [b"c"]
+
+    def test_a_task_is_settled_after_its_progress(self, worker: WorkerProtocol) -> None:
+        hear(worker, DELIVER, *FRAMES)
+        worker.settle(7, [Run(0, 0, 1, DONE)], [], credit=5, last=False)
+        worker.progress(7, 1, 1, 2)
+        worker.settle(7, [Run(0, 1, 1, DONE)], [], credit=5, last=False)
+        assert sent(worker) == [
+            Settle(7, 5, [[0, 0, 1, DONE]]),
+            Progress(7, 1, 1, 2),
+            Settle(7, 5, [[0, 1, 1, DONE]]),
+        ]
+
+    def test_no_settlement_has_more_runs_than_the_broker_takes(
+        self, worker: WorkerProtocol
+    ) -> None:
+        tasks = 2 * RUNS_MAX + 1
+        hear(worker, Deliver(7, "q", [["t", 1, tasks, 1]]), FRAMES[1])
+        for i in range(tasks):
+            worker.settle(7, [Run(0, i, 1, RESULTS)], [b"r"], credit=5, last=i == tasks - 1)
+        messages = worker.to_send()
+        assert [len(message) - 1 for message in messages] == [RUNS_MAX, RUNS_MAX, 1]
+        runs = [run for message in messages for run in decode(message[0]).runs]
+        assert runs == [[0, i, 1, RESULTS] for i in range(tasks)]
+
+    def test_goodbye_is_said_after_the_last_settlement(self, worker: WorkerProtocol) -> None:
+        hear(worker, DELIVER, *FRAMES)
+        worker.settle(7, [Run(0, 0, 2, DONE)], [], credit=0, last=True)
+        worker.link.leave(11.0)
+        assert sent(worker) == [Settle(7, 0, [[0, 0, 2, DONE]]), Goodbye()]
+
+    def test_what_was_not_said_before_a_loss_is_not_said_after_it(
+        self, worker: WorkerProtocol
+    ) -> None:
+        hear(worker, DELIVER, *FRAMES)
+        worker.settle(7, [Run(0, 0, 2, DONE)], [], credit=5, last=False)
+        hear(worker, UNKNOWN)
+        worker.tick(10.0)
+        assert sent(worker) == [Hello("worker", b"me")]
+        hear(worker, WELCOME)
+        hear(worker, DELIVER, *FRAMES)
+        sent(worker)
+        worker.settle(7, [Run(1, 0, 1, DONE)], [], credit=5, last=False)
+        assert sent(worker) == [Settle(7, 5, [[1, 0, 1, DONE]])]
 
     def test_says_credit_only_when_it_changed(self, worker: WorkerProtocol) -> None:
         worker.set_credit(3)

@@ -1,7 +1,8 @@
 """The machines of a worker and of its supervisor.
 
 Theory of operation. A worker states its credit; the broker delivers up to that many tasks, each
-delivery under a lease; the worker settles them in runs. When the link is lost the leases are
+delivery under a lease; the worker settles them in runs, all of one lease that are due in one
+message. When the link is lost the leases are
 lost with it: the broker gives the tasks to somebody else, and whatever the worker still says
 about them is stale. So `Disconnected` means: forget what you hold.
 
@@ -17,7 +18,21 @@ from typing import NamedTuple, Never
 
 from .codec import pack
 from .link import Connected, Conversation, Disconnected, Link, LinkEvent
-from .messages import REPLY, Credit, Deliver, Departed, Message, Progress, Report, Settle, make
+from .messages import (
+    REPLY,
+    Credit,
+    Deliver,
+    Departed,
+    Message,
+    Progress,
+    Report,
+    Settle,
+    encode,
+    make,
+)
+
+RUNS_MAX = 128
+"""Runs in one settlement of ours, each with one frame at most: below the frames allowed."""
 
 UNTOLD_MAX = 1024
 """Departures that a supervisor remembers without a broker: as many as a pool has workers."""
@@ -57,6 +72,18 @@ class Run(NamedTuple):
     status: int
 
 
+class Settlement:
+    """What is settled of one lease and has not been sent: its message grows until then."""
+
+    __slots__ = ("lease", "message", "runs")
+
+    def __init__(self, lease: int) -> None:
+        self.lease = lease
+        self.runs: list[list[int]] = []
+        self.message: list[bytes] = [b""]
+        """Its header, which is packed when it is sent, and its frames."""
+
+
 class WorkerProtocol(Conversation[Leased]):
     """One worker's conversation with a broker."""
 
@@ -66,6 +93,7 @@ class WorkerProtocol(Conversation[Leased]):
         super().__init__(Link("worker", id, about, random))
         self._credit = credit
         self._leases: set[int] = set()
+        self._settlement: Settlement | None = None
 
     def __repr__(self) -> str:
         return f"<WorkerProtocol {self.link.state.value}, {len(self._leases)} leases>"
@@ -90,11 +118,33 @@ class WorkerProtocol(Conversation[Leased]):
         if last:
             self._leases.discard(lease)
         self._credit = credit
-        self.link.send(make(Settle, (lease, credit, [list(run) for run in runs])), frames)
+        settlement = self._settlement
+        if (
+            settlement is None
+            or settlement.lease != lease
+            or len(settlement.runs) + len(runs) > RUNS_MAX
+        ):
+            self._close_settlement()
+            settlement = self._settlement = Settlement(lease)
+            self.link.out.append(settlement.message)
+        settlement.runs += map(list, runs)
+        settlement.message += frames
+
+    def to_send(self) -> list[list[bytes]]:
+        """Messages that should go out now, in order."""
+        self._close_settlement()
+        return super().to_send()
+
+    def _close_settlement(self) -> None:
+        settlement, self._settlement = self._settlement, None
+        if settlement is not None:
+            fields = (settlement.lease, self._credit, settlement.runs)
+            settlement.message[0] = encode(make(Settle, fields))
 
     def progress(self, lease: int, position: int, done: int, total: int) -> None:
         """Say how far a task has come; ``position`` counts through all batches of the lease."""
         if lease in self._leases:
+            self._close_settlement()  # What is settled from now on is said after this.
             self.link.send(Progress(lease, position, done, total))
 
     def report(self, figures: dict[str, object]) -> None:
@@ -104,10 +154,10 @@ class WorkerProtocol(Conversation[Leased]):
 
     def _on_link(self, event: LinkEvent) -> None:
         super()._on_link(event)
-        if isinstance(event, Disconnected):
+        if isinstance(event, Disconnected | Connected):
             self._leases.clear()
-        elif isinstance(event, Connected):
-            self._leases.clear()
+            self._settlement = None
+        if isinstance(event, Connected):
             self.link.send(Credit(self._credit))
 
     def _on_message(self, message: Message, frames: list[bytes], now: float) -> None:
