@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -36,3 +38,36 @@ def test_an_exception_ends_it_before_the_next_body_is_taken(error: type[BaseExce
     with pytest.raises(error):
         call_each(fail, iter([2]))
     assert next(bodies) == 3
+
+
+class Body:
+    """Something that is noticed when it goes."""
+
+
+class OneAtATime:
+    """Bodies, none of which is made before the one before it is gone."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+        self._last: Callable[[], Body | None] = lambda: None
+
+    def __iter__(self) -> Iterator[Body]:
+        return self
+
+    def __next__(self) -> Body:
+        assert self._last() is None, "there are two at a time"
+        if not self.left:
+            raise StopIteration
+        self.left -= 1
+        body = Body()
+        self._last = weakref.ref(body)
+        return body
+
+
+def test_a_body_is_gone_before_the_next_one_is_made() -> None:
+    bodies = OneAtATime(3)
+    call_each(lambda body: None, bodies)
+    assert not bodies.left
+    bodies, kept = OneAtATime(3), list[str]()
+    keep_each(lambda body: "done", bodies, kept.append)
+    assert kept == ["done"] * 3

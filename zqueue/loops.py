@@ -11,9 +11,10 @@ from typing import Any
 
 
 def call_each(function: Callable[[Any], object], bodies: Iterable[Any]) -> None:
-    """Call it with each body."""
+    """Call it with each body, and let go of it before the next one is unpacked."""
     for body in bodies:
         function(body)
+        del body
 
 
 def keep_each(
@@ -22,3 +23,4 @@ def keep_each(
     """The same, and pass on what each call returns."""
     for body in bodies:
         keep(function(body))
+        del body
