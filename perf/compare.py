@@ -1,100 +1,75 @@
 """Side by side in one run: raw pyzmq (at most once) and zqueue (at least once).
 
-    python perf/compare.py                 seven alternating runs of everything
+    python perf/compare.py                 seven alternating runs
     python perf/compare.py --runs 3 --json results.json
 
-Rates are tasks/s until the last task is done. The same machine's speed moves by half within
-minutes, so only the ratios within one run mean something: each is taken between neighbours in
-time, and its median and range over the runs are given. `zqueue bench pool` measures more.
+The ratios by which a change is judged, and nothing else; `perf/report.py pool` measures more in
+the same way. Rates are tasks/s until the last task is done, latency counts from the call. The same
+machine's speed moves by half within minutes, so only the ratios within one run mean something:
+each is taken between neighbours in time, and its median and range over the runs are given.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import platform
 import sys
 from pathlib import Path
-from typing import Any
+
+from lab.findings import RATIOS
+from lab.lab import FULL, Lab, Scale
+from lab.measure import Figure
+from lab.result import Component
+from lab.systems import beside_raw, both, paced
+from lab.wording import table
 
 import zqueue
-from zqueue.bench import floor, ours
-from zqueue.bench.measure import Figure, percentile, ratio
-from zqueue.bench.pacing import Latencies
 
-EVERY_S = 0.005
-"""Between two tasks, where latency is measured."""
+RATE = 200
+SHOWN = {"rate": "tasks/s", "call_p50": "p50, ms", "call_p99": "p99, ms"}
 
 
-def percentile_ms(latencies: Latencies, p: int) -> float:
-    """In milliseconds, from the call to the start of the work."""
-    return percentile(sorted(latencies.from_call), p) / 1e6
+def measure(scale: Scale) -> Component:
+    """Throughput with one worker and with two, latency with one."""
+    found = Component("compare")
+    lab = Lab(found, scale, lambda text: print(text, file=sys.stderr, flush=True))
+    for workers in (1, 2):
+        with both(workers) as (us, raw):
+            lab.hold(
+                *beside_raw(us, raw, scale, workers),
+                *([paced(us, raw, scale, RATE)] if workers == 1 else []),
+            )
+    return found
 
 
-def measure(runs: int, tasks: int, paced: int) -> dict[str, list[float]]:
-    """Every figure of every run."""
-    figures: dict[str, list[float]] = {}
-
-    def note(name: str, value: float) -> None:
-        figures.setdefault(name, []).append(value)
-        print(f"  {name:34s} {value:14,.3f}", file=sys.stderr, flush=True)
-
-    for run in range(runs):
-        print(f"run {run + 1} of {runs}", file=sys.stderr)
-        with floor.running() as raw:
-            note("raw one a frame, tasks/s", raw.one_by_one(tasks // 4)["rate"])
-            note("raw 512 a frame, tasks/s", raw.many(tasks)["rate"])
-            latencies = raw.latency(paced, EVERY_S)
-            note("raw latency p50, ms", percentile_ms(latencies, 50))
-            note("raw latency p99, ms", percentile_ms(latencies, 99))
-        for processes in (1, 2):
-            workers = f"{processes} worker{'s' if processes > 1 else ''}"
-            with ours.running(processes) as us:
-                note(f"send, {workers}, tasks/s", us.send(tasks)["rate"])
-                note(f"send_many, {workers}, tasks/s", us.send_many(tasks)["rate"])
-                if processes == 1:
-                    latencies = us.latency(paced, EVERY_S)
-                    note("zqueue latency p50, ms", percentile_ms(latencies, 50))
-                    note("zqueue latency p99, ms", percentile_ms(latencies, 99))
-    return figures
-
-
-RATIOS = [
-    ("send / raw one a frame", "send, 1 worker, tasks/s", "raw one a frame, tasks/s", 2.0),
-    ("send, 2 workers / raw one", "send, 2 workers, tasks/s", "raw one a frame, tasks/s", 2.0),
-    ("send_many / raw 512", "send_many, 1 worker, tasks/s", "raw 512 a frame, tasks/s", 0.9),
-    ("send_many, 2 workers / raw 512", "send_many, 2 workers, tasks/s", "raw 512 a frame, tasks/s",
-     0.9),
-    ("latency p50 / raw", "zqueue latency p50, ms", "raw latency p50, ms", 1.5),
-    ("latency p99 / raw", "zqueue latency p99, ms", "raw latency p99, ms", 2.0),
-]  # fmt: skip
-
-
-def row(name: str, figure: Figure, form: str) -> str:
-    """A figure's line of a table, without its end."""
+def row(name: str, figure: Figure, form: str, factor: float = 1.0) -> tuple[str, ...]:
+    """A figure's line of a table."""
     values = (figure.median, figure.lowest, figure.highest)
-    return f"| {name} | {' | '.join(format(value, form) for value in values)} |"
+    return (name, *(format(value * factor, form) for value in values))
 
 
-def report(measured: dict[str, list[float]]) -> str:
+def report(found: Component) -> str:
     """Medians and ranges, and the ratios run by run."""
-    figures = {name: Figure(tuple(values)) for name, values in measured.items()}
-    lines = [
-        f"zqueue {zqueue.__version__}, Python {platform.python_version()}, {platform.machine()}",
-        "",
-        "| figure | median | lowest | highest |",
-        "| --- | ---: | ---: | ---: |",
-        *(row(name, f, ",.0f" if "tasks/s" in name else ".3f") for name, f in figures.items()),
-        "",
-        "| ratio | median | lowest | highest | wanted |",
-        "| --- | ---: | ---: | ---: | ---: |",
+    figures = [
+        row(f"{case.title}, {unit}", figure, *((",.0f",) if name == "rate" else (".3f", 1e-6)))
+        for case in found.cases
+        for name, unit in SHOWN.items()
+        if (figure := case.get(name))
     ]
-    for name, ours_, theirs, wanted in RATIOS:
-        sign = "<=" if "latency" in name else ">="
-        lines.append(
-            f"{row(name, ratio(figures[ours_], figures[theirs]), '.2f')} {sign} {wanted} |"
-        )
-    return "\n".join(lines)
+    ratios = [
+        (*row(each.ratio, found.ratios[each.ratio], ".2f"),
+         f"{'>=' if each.is_floor else '<='} {each.wanted}")
+        for each in RATIOS
+    ]  # fmt: skip
+    return "\n\n".join(
+        [
+            f"zqueue {zqueue.__version__}, Python {platform.python_version()}",
+            table(("figure", "median", "lowest", "highest"), figures),
+            table(("ratio", "median", "lowest", "highest", "wanted"), ratios),
+        ]
+    )
 
 
 def main() -> None:
@@ -106,12 +81,14 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=1_000_000, help="in one throughput run")
     parser.add_argument("--paced", type=int, default=1_000, help="in one latency run")
     parser.add_argument("--json", type=Path, help="also write every figure to this file")
-    arguments = parser.parse_args()
-    figures = measure(arguments.runs, arguments.tasks, arguments.paced)
-    print(report(figures))
-    if arguments.json:
-        data: dict[str, Any] = {"version": zqueue.__version__, "figures": figures}
-        arguments.json.write_text(json.dumps(data, indent=1))
+    told = parser.parse_args()
+    scale = dataclasses.replace(FULL, runs=told.runs, tasks=told.tasks, load_s=told.paced / RATE)
+    found = measure(scale)
+    print(report(found))
+    if told.json:
+        data = {"version": zqueue.__version__, **dataclasses.asdict(found)}
+        data["ratios"] = {title: figure.values for title, figure in found.ratios.items()}
+        told.json.write_text(json.dumps(data, indent=1))
 
 
 if __name__ == "__main__":

@@ -15,19 +15,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from zqueue.bench.measure import Figure, ratio
+from lab.bodies import BATCH
+from lab.measure import Figure, ratio
+from lab.systems import running
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENTS = Path.home() / ".cache" / "zqueue-metering"
 KINDS = {"metered": {}, "unmetered": {"ZQUEUE_UNMETERED": "1"}}
-BATCH = 512
-
-PROGRAM = """\
-import sys
-from zqueue.bench import ours
-with ours.running(1) as us:
-    print(us.send_many(int(sys.argv[1]), int(sys.argv[2]))["rate"])
-"""
 
 
 def set_up(folder: Path) -> None:
@@ -43,11 +37,8 @@ def set_up(folder: Path) -> None:
 
 def measure(folder: Path, kind: str, tasks: int) -> float:
     """Tasks a second, by processes of their own."""
-    done = subprocess.run(
-        [folder / kind / "bin/python", "-P", "-c", PROGRAM, str(tasks), str(BATCH)],
-        stdout=subprocess.PIPE, text=True, check=True, cwd=folder,
-    )  # fmt: skip
-    return float(done.stdout)
+    with running("ours", python=folder / kind / "bin/python") as us:
+        return us.throughput(tasks, BATCH)["rate"]
 
 
 def main() -> None:

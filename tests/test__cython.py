@@ -26,25 +26,6 @@ def test_decorators_leave_things_as_they_are(name: str) -> None:
     assert getattr(cython, name)(function) is function
 
 
-@pytest.mark.parametrize(
-    "decorator",
-    [
-        cython.locals(x=cython.int, y=cython.Py_ssize_t),
-        cython.returns(cython.bint),
-        cython.exceptval(-1, check=True),
-        cython.freelist(8),
-        cython.boundscheck(False),
-    ],
-)
-def test_so_do_decorators_with_options(decorator: Any) -> None:
-    assert decorator(function) is function
-
-
-def test_there_is_every_type() -> None:
-    for kind in (cython.int, cython.double, cython.Py_ssize_t):
-        assert isinstance(kind, type)
-
-
 def test_a_critical_section_is_a_lock() -> None:
     lock = Lock()
     with cython.critical_section(lock):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime
+import functools
 from typing import Any
 
 import pytest
@@ -10,8 +13,8 @@ from hypothesis import strategies as st
 
 from zqueue.errors import ConfigError, InvalidName, ProtocolError
 from zqueue.handlers import Handler, call_body, to_arguments
-from zqueue.protocol.codec import pack
-from zqueue.protocol.unpacking import unpack_bodies
+from zqueue.wire.codec import pack
+from zqueue.wire.unpacking import unpack_bodies
 
 
 def handler(**more: Any) -> Handler:
@@ -38,16 +41,75 @@ class TestHandler:
             handler(timeout=2.0, soft_timeout=soft)
         handler(timeout=2.0, soft_timeout=1.9)
 
-    def test_is_timed(self) -> None:
-        assert not handler().is_timed
-        assert handler(timeout=1).is_timed
-        assert handler(soft_timeout=1).is_timed
+    @pytest.mark.parametrize("value", ["30", datetime.timedelta(seconds=30), True, [1]], ids=repr)
+    def test_timeouts_are_numbers(self, value: Any) -> None:
+        with pytest.raises(ConfigError, match="timeout of task 'send' must be a number of seconds"):
+            handler(timeout=value)
 
-    def test_is_async(self) -> None:
-        async def coroutine() -> None: ...
 
-        assert Handler("a", "q", coroutine).is_async
-        assert not handler().is_async
+def behind_a_decorator(function: Any) -> Any:
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        return function(*args)
+
+    return call
+
+
+async def coroutine() -> None: ...
+
+
+async def asynchronous_generator() -> Any:
+    yield 1
+
+
+def generator() -> Any:
+    yield 1
+
+
+class Callable:
+    """Calling it runs one of the functions above."""
+
+    def __init__(self) -> None:
+        self.__wrapped__ = coroutine  # As functools.update_wrapper does.
+
+    def __call__(self) -> None: ...
+
+
+class AsyncCallable:
+    async def __call__(self) -> None: ...
+
+
+class GeneratorCallable:
+    def __call__(self) -> Any:
+        yield 1
+
+
+class TestKinds:
+    """A body that is counted as done must have run."""
+
+    @pytest.mark.parametrize(
+        "function",
+        [coroutine, functools.partial(coroutine), AsyncCallable(), AsyncCallable().__call__],
+        ids=["function", "partial", "object", "method"],
+    )
+    def test_async(self, function: Any) -> None:
+        assert Handler("a", "q", function).is_async
+        assert asyncio.run(function()) is None
+
+    @pytest.mark.parametrize(
+        "function", [print, functools.partial(print), Callable(), list, behind_a_decorator(print)]
+    )
+    def test_plain(self, function: Any) -> None:
+        assert not Handler("a", "q", function).is_async
+
+    @pytest.mark.parametrize(
+        "function",
+        [generator, asynchronous_generator, functools.partial(generator), GeneratorCallable()],
+        ids=["generator", "asynchronous", "partial", "object"],
+    )
+    def test_a_generator_runs_nothing(self, function: Any) -> None:
+        with pytest.raises(ConfigError, match="task 'a' is a generator function"):
+            Handler("a", "q", function)
 
 
 class TestBodies:
@@ -80,8 +142,3 @@ class TestBodies:
         with pytest.raises(ProtocolError, match="must be an array or a map of arguments") as caught:
             to_arguments(body)
         assert caught.value.code == "malformed"
-
-    def test_the_body_is_not_changed(self) -> None:
-        body = {"*": [1], "x": 2}
-        to_arguments(body)
-        assert body == {"*": [1], "x": 2}

@@ -15,17 +15,18 @@ from typing import Any
 import msgpack
 import pytest
 
-from zqueue.calls import Calls
+from tests.client.test_tracing import Producer
+from zqueue.client.lane import Lane
 from zqueue.errors import BodyError, ProtocolError
 from zqueue.handlers import Handler
-from zqueue.lane import Lane
-from zqueue.protocol import codec
-from zqueue.protocol.codec import COMPILED, Packer, pack
-from zqueue.protocol.unpacking import (
+from zqueue.wire import writing
+from zqueue.wire.codec import COMPILED, Packer, pack
+from zqueue.wire.unpacking import (
     NO_MAPS,
     unpack,
     unpack_bodies,
 )
+from zqueue.worker.calls import Calls
 
 compiled = pytest.mark.skipif(not COMPILED, reason="of the compiled code")
 interpreted = pytest.mark.skipif(COMPILED, reason="of the interpreted code")
@@ -129,8 +130,8 @@ def test_arrays_that_all_claim_the_same_bytes() -> None:
 def test_memory_that_cannot_be_had_breaks_nothing() -> None:
     script = textwrap.dedent("""
         import resource
-        from zqueue.protocol.codec import Packer, pack
-        from zqueue.protocol.unpacking import unpack_bodies
+        from zqueue.wire.codec import Packer, pack
+        from zqueue.wire.unpacking import unpack_bodies
         packer = Packer(4096, 1 << 40)
         big, small = "x" * (15 << 20), "y" * 100_000
         with open("/proc/self/statm") as statm:
@@ -162,21 +163,13 @@ def test_a_large_buffer_is_given_back_once_it_is_empty() -> None:
     assert not len(packer)
     kept = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    assert kept <= codec.SPARE_BYTES_MAX + 8192, f"{kept:,} bytes are kept"
-
-
-class Sender:
-    def make_room(self, lane: Lane, timeout: float | None) -> None:
-        lane.blocked = False
-
-    def service(self, lane: Lane | None = None) -> None:
-        pass
+    assert kept <= writing.SPARE_BYTES_MAX + 8192, f"{kept:,} bytes are kept"
 
 
 @interpreted
 def test_counting_what_gathered_while_others_add() -> None:
     """`Producer._unconfirmed` and `_confirmed` count without the lane's lock."""
-    lane = Lane(Sender(), "q", "t")
+    lane = Lane(Producer(), "q", "t")
     stop = threading.Event()
     errors: list[BaseException] = []
 
@@ -196,7 +189,7 @@ def test_counting_what_gathered_while_others_add() -> None:
         for _ in range(300):
             for _ in range(10):
                 lane.put(body)
-            while lane.cut()[1]:
+            while lane.cut():
                 pass
     finally:
         stop.set()
@@ -209,8 +202,8 @@ def test_counting_what_gathered_while_others_add() -> None:
 def test_a_body_there_is_no_memory_for_fails_what_is_behind_it() -> None:
     script = textwrap.dedent("""
         import resource
-        from zqueue.protocol.codec import pack
-        from zqueue.protocol.unpacking import Reader
+        from zqueue.wire.codec import pack
+        from zqueue.wire.unpacking import Reader
         from zqueue.errors import ProtocolError
         reader = Reader(b"\\x93" + pack([7] * 8_000_000) + pack("next") + pack("last"))
         with open("/proc/self/statm") as statm:
@@ -233,7 +226,7 @@ def test_a_body_there_is_no_memory_for_fails_what_is_behind_it() -> None:
 def test_a_soft_timeout_before_the_call() -> None:
     """The same as 02, with a real alarm, which rings where Python looks for signals."""
     from zqueue.errors import TaskTimeout
-    from zqueue.running import call_with_alarm
+    from zqueue.worker.alarm import call_with_alarm
 
     ran: list[int] = []
     calls = Calls(
@@ -252,7 +245,7 @@ def test_a_soft_timeout_before_the_call() -> None:
 
 def test_a_meter_that_has_nothing_to_tell_yet_is_used_all_the_same() -> None:
     """`meter or TaskMeter()`: an empty meter is false, so what the first batch takes is lost."""
-    from zqueue.core.meter import TaskMeter
+    from zqueue.stats.meter import TaskMeter
 
     meter = TaskMeter()
     calls = Calls(
@@ -264,13 +257,16 @@ def test_a_meter_that_has_nothing_to_tell_yet_is_used_all_the_same() -> None:
 
 def test_a_body_that_could_not_be_packed_has_no_age() -> None:
     """`since` stays that of the failed one until a batch is cut, which may be hours."""
-    lane = Lane(Sender(), "q", "t")
-    lane.blocked = lane.idle = False
+    lane = Lane(Producer(), "q", "t")
+    lane.open()
+    lane.numbered(1)
     with pytest.raises(BodyError):
         lane.add(object())
     between = time.monotonic()
     lane.add("good")
-    assert lane.since >= between
+    batch = lane.cut()
+    assert batch is not None
+    assert batch.since >= between
 
 
 def test_a_code_that_is_none() -> None:
@@ -295,4 +291,4 @@ def test_the_buffer_of_a_body_too_large_is_given_back() -> None:
         packer.take()
         kept = tracemalloc.get_traced_memory()[0] - base
         tracemalloc.stop()
-        assert kept <= codec.SPARE_BYTES_MAX + 16384, f"{kept:,} bytes are kept"
+        assert kept <= writing.SPARE_BYTES_MAX + 16384, f"{kept:,} bytes are kept"

@@ -69,10 +69,56 @@ def test_an_error_has_its_traceback() -> None:
 
 def test_importing_the_library_touches_no_logger() -> None:
     program = (
-        "import logging, zqueue, zqueue.worker, zqueue.broker, zqueue.logs\n"
+        "import logging, zqueue, zqueue.worker.process, zqueue.broker.process, zqueue.logs\n"
         "root = logging.getLogger()\n"
         "assert not root.handlers and root.level == logging.WARNING\n"
         "assert not logging.getLogger('zqueue').handlers\n"
         "assert logging.getLogger('zqueue').level == logging.NOTSET\n"
     )
     subprocess.run([sys.executable, "-P", "-c", program], check=True, timeout=30)
+
+
+# --- a worker's, with an app that may set up its own ---
+
+
+def logged_by_a_worker(app: str, then: str) -> list[str]:
+    """What a process like a worker writes: ``app`` is its app's text, ``then`` runs in a task."""
+    program = (
+        "import logging, logging.config\n"
+        "from zqueue.logs import WorkerLogs\n"
+        "logs = WorkerLogs(form='text', level='INFO', name='ours ')\n"
+        "logs._handler.setFormatter(logging.Formatter('%(levelname)s ours %(message)s'))\n"
+        "shop, zqueue = logging.getLogger('shop'), logging.getLogger('zqueue.worker')\n"
+        f"{app}\nlogs.keep()\n{then}\nzqueue.info('own')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        check=True, timeout=30, capture_output=True, text=True,
+    )  # fmt: skip
+    return done.stderr.splitlines()
+
+
+TASK = "shop.debug('fine'); shop.info('usual'); logging.info('root')"
+DICT = (
+    "logging.config.dictConfig({'version': 1, 'disable_existing_loggers': True, "
+    "'formatters': {'f': {'format': 'MINE %(message)s'}}, "
+    "'handlers': {'h': {'class': 'logging.StreamHandler', 'formatter': 'f'}}, "
+    "'root': {'level': 'INFO', 'handlers': ['h']}})"
+)
+BASIC = "logging.basicConfig(level=logging.DEBUG, format='MINE %(message)s')"
+
+
+@pytest.mark.parametrize(
+    ("app", "expected"),
+    [
+        (BASIC, ["MINE fine", "MINE usual", "MINE root"]),
+        (DICT,
+         ["MINE root"]),
+        ("shop.addHandler(logging.StreamHandler()); shop.propagate = False",
+         ["usual", "INFO ours root"]),
+        ("logging.getLogger().addHandler(logging.StreamHandler())", ["usual", "root"]),
+    ],
+    ids=["basicConfig", "dictConfig", "a logger's handler", "root's handler"],
+)  # fmt: skip
+def test_an_app_s_own_set_up_wins_and_our_lines_stay(app: str, expected: list[str]) -> None:
+    assert logged_by_a_worker(app, TASK) == [*expected, "INFO ours own"]

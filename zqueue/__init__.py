@@ -1,49 +1,71 @@
 """zqueue: a distributed worker pool on ZeroMQ, with no service to install."""
 
-from .app import App, BatchTask, Task
-from .core.memory_queue import MemoryQueue, ShutDown
+from .app import App
+from .client.asked import task_options
+from .client.earlier import EarlierResult
+from .client.questions import Cancellation
+from .client.replies import TaskFuture
 from .current import Current, current
+from .dead_letters import DeadLetter, DeadLetters
 from .errors import (
+    AlreadySent,
     BodyError,
     BodyTooLarge,
     BrokerLost,
+    Cancelled,
     Closed,
     ConfigError,
+    Expired,
+    InvalidFailures,
     InvalidName,
     LoadError,
+    NameTaken,
     PartialFailure,
     QueueFull,
     Refused,
     RemoteError,
     ResultLost,
+    Retry,
     TaskTimeout,
     TimedOut,
     UnknownTask,
     WorkerLost,
     ZQueueError,
 )
+from .memory_queue import MemoryQueue, ShutDown
 from .producer import Producer
-from .replies import TaskFuture
+from .senders import AsyncTask, BatchTask, Task
 from .version import __version__
 
 __all__ = [
+    "AlreadySent",
     "App",
+    "AsyncTask",
     "BatchTask",
     "BodyError",
     "BodyTooLarge",
     "BrokerLost",
+    "Cancellation",
+    "Cancelled",
     "Closed",
     "ConfigError",
     "Current",
+    "DeadLetter",
+    "DeadLetters",
+    "EarlierResult",
+    "Expired",
+    "InvalidFailures",
     "InvalidName",
     "LoadError",
     "MemoryQueue",
+    "NameTaken",
     "PartialFailure",
     "Producer",
     "QueueFull",
     "Refused",
     "RemoteError",
     "ResultLost",
+    "Retry",
     "ShutDown",
     "Task",
     "TaskFuture",
@@ -54,4 +76,5 @@ __all__ = [
     "ZQueueError",
     "__version__",
     "current",
+    "task_options",
 ]

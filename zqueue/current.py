@@ -22,12 +22,14 @@ class Current:
     ``queue`` and ``task`` say where it waited and what it is called. ``attempt`` counts its
     deliveries, from 1. ``id`` is the same at each of them, and no other task's: use it as the
     key of what must not be done twice. (A call of a batch handler is of many tasks and has none.)
+    ``retries_left`` is how often it is tried again if it fails; 0: this is the last attempt. (Of
+    a call of a batch handler: the least of its bodies.)
     ``traceparent`` is its trace context as the sender gave it, in the form of W3C Trace Context;
     empty if there is none.
     """
 
-    __slots__ = ("_is_complete", "_tell", "_told_at", "attempt", "done", "id", "queue", "task",
-                 "total", "traceparent")  # fmt: skip
+    __slots__ = ("_is_complete", "_tell", "_told_at", "attempt", "done", "id", "queue",
+                 "retries_left", "task", "total", "traceparent")  # fmt: skip
 
     def __init__(
         self,
@@ -37,11 +39,13 @@ class Current:
         attempt: int = 1,
         traceparent: str = "",
         tell: Tell | None = None,
+        retries_left: int = 0,
     ) -> None:
         self.task = task
         self.queue = queue
         self.id = id
         self.attempt = attempt
+        self.retries_left = retries_left
         self.traceparent = traceparent
         self.done = 0
         self.total = 0

@@ -1,9 +1,9 @@
 """Spans for OpenTelemetry, with the extra ``otel``.
 
-Three spans a task: *send* around the call that sends it; *wait*, from when it was sent to when its
-handler begins; and *process* around the handler. The last two are children of the first, in
-whatever process they are: the context travels with the task. A call of a batch handler is one
-span, with a link to each context that its tasks came with.
+Three spans a task: *send* around the call that sends it; *wait*, from sending to the start of its
+handler; and *process* around the handler. The last two are children of the first also in another
+process: the context travels with the task. A call of a batch handler is one span, with a link to
+each context of its tasks.
 
 Names and attributes are those of the semantic conventions for messaging.
 """
@@ -37,22 +37,22 @@ _propagator = TraceContextTextMapPropagator()
 
 
 def instrument(app: App, tracer_provider: TracerProvider | None = None) -> None:
-    """Make spans of all that an app sends and runs.
+    """Make spans of all tasks that an app sends and runs.
 
-    Call it where the app is made, so that senders and workers both do. Each task then takes some
-    tens of microseconds more, in both. ``tracer_provider`` is the global one by default; without
-    an SDK there are no spans, and nothing is sent along.
+    Call it where the app is made, so that both senders and workers make them. Each task then takes
+    some tens of microseconds more, in both. ``tracer_provider`` is the global one by default;
+    without an SDK there are no spans, and no context travels.
     """
     app.tracer = SpanTracer(trace.get_tracer("zqueue", __version__, tracer_provider))
 
 
 def uninstrument(app: App) -> None:
-    """Make no more spans."""
+    """Make no more spans of an app."""
     app.tracer = None
 
 
 class SpanTracer:
-    """A `zqueue.tracing.Tracer` that makes spans."""
+    """A `zqueue.client.tracing.Tracer` that makes spans."""
 
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
@@ -92,7 +92,7 @@ class SpanTracer:
             yield
 
     def _wait(self, current: Current, parent: Context, waited_s: float) -> None:
-        """The span of the time that is over. By this process's clock alone: see `Deliver`."""
+        """Make the span of the past wait, by this process's clock alone: see `Deliver`."""
         now = time_ns()
         span = self._tracer.start_span(
             f"wait {current.queue}",

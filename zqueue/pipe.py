@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from time import monotonic
 from typing import IO, Any, NamedTuple
 
 import click
 
-from .ask import ask
-from .core.memory_queue import MemoryQueue
+from .client.ask import ask
 from .errors import BodyError, ConfigError, LocalError, RemoteError, ZQueueError
+from .handlers import call_body
+from .memory_queue import MemoryQueue
 from .producer import Producer
+from .wire.headers import check_name
+from .wire.options import TaskOptions
 
 AHEAD_LINES = 20_000
 """Lines sent ahead of the result that is printed."""
@@ -36,11 +40,15 @@ class Target(NamedTuple):
 
 
 def find_target(url: str, name: str, *, is_queue: bool) -> Target:
-    """What a name on the command line means.
+    """Find what a name on the command line stands for.
 
-    Raises `ConfigError` if no worker has announced such a task, and `BrokerLost`.
+    Raises `ConfigError` if no worker has announced such a task, and `BrokerLost`. A queue that no
+    worker has served yet may be meant, but is more often misspelt: that is a warning.
     """
     if is_queue:
+        check_name(name, "queue")
+        if warning := unserved(ask(url), name):
+            click.echo(f"zqueue: {warning}", err=True)
         return Target(name, "")
     tasks = ask(url)["tasks"]
     if name in tasks:
@@ -52,31 +60,61 @@ def find_target(url: str, name: str, *, is_queue: bool) -> Target:
     )
 
 
+def unserved(state: dict[str, Any], name: str) -> str:
+    """What to warn of when bodies go to a queue, by the broker's ``info``; empty if nothing."""
+    served = set(state["tasks"].values())
+    served |= {other for other, q in state["queues"].items() if q["workers"] or q["plain"]}
+    if name in served:
+        return ""
+    (nearest,) = difflib.get_close_matches(name, sorted(served), n=1) or [""]
+    hint = f" (did you mean {nearest!r}?)" if nearest else ""
+    return f"no worker has served queue {name!r} so far{hint}: what is sent waits there"
+
+
 def to_body(value: Any) -> Any:
     """The body of a call whose parameters were written as JSON."""
     return value if isinstance(value, list | dict) else [value]
 
 
-def send_one(
-    url: str, name: str, arguments: tuple[str, ...], *, is_queue: bool, wait: bool, timeout_s: float
-) -> None:
-    """Send one call, or bodies to a queue. Prints the result if it is waited for."""
-    values = []
+def _call(arguments: tuple[str, ...]) -> object:
+    """The body of a call with these arguments, ``JSON`` or ``NAME=JSON``. Raises `ConfigError`."""
+    positional, named = [], {}
     for argument in arguments:
-        try:
-            values.append(json.loads(argument))
-        except (ValueError, RecursionError):
-            raise ConfigError(
-                f"{argument!r} is not JSON: text needs quotes of its own, as in '\"text\"'"
-            ) from None
+        name, separator, text = argument.partition("=")
+        if not (separator and name.isidentifier()):
+            positional.append(_value(argument))
+        elif name in named:
+            raise ConfigError(f"argument {name!r} is given twice")
+        else:
+            named[name] = _value(text)
+    return call_body(tuple(positional), named)
+
+
+def _value(argument: str) -> Any:
+    """An argument of the command line, which is JSON. Raises `ConfigError`."""
+    try:
+        # Where the locale has no such character, the bytes are still UTF-8.
+        return json.loads(argument.encode(errors="surrogateescape"))
+    except (ValueError, RecursionError):
+        raise ConfigError(
+            f"{argument!r} is not JSON: text needs quotes of its own, as in '\"text\"'"
+        ) from None
+
+
+def send_one(
+    url: str, name: str, arguments: tuple[str, ...], *, is_queue: bool, wait: bool,
+    timeout_s: float, options: TaskOptions | None = None,
+) -> None:  # fmt: skip
+    """Send one call, or bodies to a queue; print each result if ``wait``."""
+    bodies = [_value(argument) for argument in arguments] if is_queue else [_call(arguments)]
     target = find_target(url, name, is_queue=is_queue)
     with Producer(url, timeout=timeout_s) as producer:
-        bodies = values if is_queue else [values]
         if not wait:
-            producer.send_many(target.queue, bodies, task=target.task)
+            for body in bodies:
+                producer.send(target.queue, body, task=target.task, options=options)
             return
         for body in bodies:
-            future = producer.submit(target.queue, body, task=target.task)
+            future = producer.submit(target.queue, body, task=target.task, options=options)
             try:
                 click.echo(json.dumps(future.result(timeout_s)))
             except TimeoutError as error:
@@ -85,7 +123,7 @@ def send_one(
                 raise ZQueueError(f"no result within {timeout_s:g} s") from None
 
 
-def read_lines(lines: IO[bytes]) -> Iterator[tuple[int, Any]]:
+def read_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, Any]]:
     """Number and value of each line that is not blank. Raises `BadLine`."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -98,7 +136,7 @@ def read_lines(lines: IO[bytes]) -> Iterator[tuple[int, Any]]:
 
 @contextlib.contextmanager
 def naming_line(number: int) -> Iterator[None]:
-    """Say which line it was that cannot be sent."""
+    """Add the number of the line to the error if its body cannot be sent."""
     try:
         yield
     except BodyError as error:
@@ -108,31 +146,37 @@ def naming_line(number: int) -> Iterator[None]:
 class Progress:
     """A line on stderr that counts."""
 
-    def __init__(self, shown: bool) -> None:
+    def __init__(self, shown: bool, what: str = "lines") -> None:
         self._shown = shown
+        self._what = what
         self._began = monotonic()
         self._next = self._began + PROGRESS_EVERY_S
         self.count = 0
 
     def add(self) -> None:
-        """One more."""
-        self.count += 1
+        """Count one more."""
+        self.set(self.count + 1)
+
+    def set(self, count: int) -> None:
+        """There are so many by now."""
+        self.count = count
         if self._shown and monotonic() >= self._next:
             self._next = monotonic() + PROGRESS_EVERY_S
             self._print("\r")
 
     def end(self) -> None:
-        """That was all."""
+        """Print the final count."""
         if self._shown:
             self._print("\n")
 
     def _print(self, end: str) -> None:
         rate = self.count / max(monotonic() - self._began, 1e-9)
-        print(f"\r{self.count:,} lines, {rate:,.0f}/s  ", end=end, file=sys.stderr, flush=True)
+        told = f"\r{self.count:,} {self._what}, {rate:,.0f}/s  "
+        print(told, end=end, file=sys.stderr, flush=True)
 
 
 def run_pipe(
-    url: str, name: str, lines: IO[bytes], out: IO[str], *, is_queue: bool, timeout_s: float,
+    url: str, name: str, lines: Iterable[bytes], out: IO[str], *, is_queue: bool, timeout_s: float,
     progress: bool,
 ) -> int:  # fmt: skip
     """Send every line; print the results in order. Returns the exit code.
@@ -153,10 +197,9 @@ def run_pipe(
 
 
 def _pipe_task(
-    producer: Producer, target: Target, lines: IO[bytes], out: IO[str], shown: Progress
+    producer: Producer, target: Target, lines: Iterable[bytes], out: IO[str], shown: Progress
 ) -> int:
-    """One thread reads and sends, this one prints: neither slow input nor slow tasks block the
-    other."""
+    """One thread reads and sends, this one prints: slow input does not hold up results."""
     results: MemoryQueue[Future[Any] | Exception | None] = MemoryQueue(AHEAD_LINES)
     sending = threading.Lock()
     ended = threading.Event()

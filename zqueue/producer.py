@@ -1,86 +1,48 @@
 """The producer: takes bodies from any number of threads and sends them in batches.
 
-Theory of operation. Each (queue, task) is a *lane*: a list of packed bodies that gathers. If
-nothing of the lane is unconfirmed, a body leaves at once, alone; otherwise it waits with others
-for the next confirm, or until a batch is full. So batches form by themselves: none when idle,
-full ones under load, and there is no delay to tune.
-
-`Lane.add` (in `lane`) is the hot path, run for every task, and takes no lock. Only when the lane
-is idle or the batch is full does it go on to `Producer.service`, which holds the lock, sends, and
-takes whatever came back.
-
-The socket belongs to the lock: the caller's thread sends at once instead of waking another, and
-a background thread waits for what comes when no caller is active. ZeroMQ signals new input by
-edge, so whoever used the socket goes on until it has nothing more to say.
+Each (queue, task) is a *lane* (`lane`), where bodies gather until a batch of them is due
+(`publisher`). Sockets, threads and waiting are the `exchange`'s, which lives on when a producer is
+dropped, until what was accepted is confirmed.
 """
 
 from __future__ import annotations
 
-import atexit
+import contextvars
 import logging
-import multiprocessing
-import multiprocessing.util
 import os
 import random
-import select
 import socket as stdlib_socket
 import threading
-import weakref
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from time import monotonic
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
+from .client.connection import Connection, id_of
+from .client.earlier import EarlierResult
+from .client.exchange import Exchange
+from .client.lane import Lane
+from .client.ordered import Stream
+from .client.publisher import Publisher
+from .client.replies import TaskFuture, wait_for_result
 from .config import Address, default_url
-from .core.histogram import Histogram
-from .errors import (
-    BrokerLost,
-    Closed,
-    QueueFull,
-    Refused,
-    ResultLost,
-    TimedOut,
-    ZQueueError,
-)
-from .lane import BATCH_BYTES, BATCH_TASKS, Lane
-from .net.dealer import Dealer
-from .protocol.codec import FRAME_BYTES_MAX, Packer, array_length, pack
-from .protocol.link import Connected, Disconnected, LinkEvent, Rejected, State
-from .protocol.messages import check_name
-from .protocol.producer import (
-    BatchRefused,
-    Confirmed,
-    ProducerEvent,
-    ProducerProtocol,
-    Progressed,
-    ResultsCame,
-    ResultsLost,
-)
-from .replies import BatchReply, FutureReply, Reply, TaskFuture
-from .results import Outcome
+from .errors import ConfigError, ZQueueError
+from .seconds import check_seconds
+from .wire.headers import check_name
+from .wire.options import TaskOptions
+from .wire.results import Outcome
 
 logger = logging.getLogger(__name__)
-
-
-LANE_BATCHES = 32
-"""Unconfirmed batches of one lane. 4 MiB at most of full batches: enough to hide the way to
-the broker and back many times over, little enough that a full queue is soon felt."""
 
 MAP_BATCHES = 64
 """Batches that `call_many` sends ahead of the result it gives."""
 
 TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
-GOODBYE_S = 1.0
 
 INTERRUPTED_S = 1.0
-"""How long leaving a ``with`` block waits for confirms after Ctrl-C. Whoever presses it will not
-wait for half a minute; what is not confirmed by then is counted in the log."""
-
-FRAMES_MAX = 4
-
-REPORT_EVERY_S = 1.0
-"""How often a producer that is confirmed anything tells how long that took."""
+"""How long leaving a ``with`` block waits for confirms after Ctrl-C. Nobody waits half a minute
+then; what is not confirmed is counted in the log."""
 
 
 class Producer:
@@ -89,58 +51,69 @@ class Producer:
     Parameters:
         url: the broker's address, ``tcp://HOST:PORT`` or ``ipc:///PATH``; by default
             ``ZQUEUE_URL``, or ``tcp://127.0.0.1:5555``.
-        timeout: seconds a call waits for room, or `flush` for confirms, before it raises.
+        timeout: seconds a call waits for room, or `flush` for confirms, before it raises. None
+            waits as long as it takes.
         connect_timeout: seconds the first call waits for a broker.
+        name: what the next process that does this work calls itself, too, 1 to 128 of
+            ``A-Z a-z 0-9 _ . -``. The broker then keeps results for it (`earlier_results`). Only
+            one process at a time may have a name: if another one comes, this one's calls raise
+            `NameTaken`.
 
     Every accepted body is kept until the broker has confirmed it, and sent again if the
     connection or the broker was lost meanwhile, so a body may arrive twice but does not vanish.
     `close` (or leaving the ``with`` block, or the end of the program) waits for the confirms
     and says so if some did not come.
+
+    Raises `ConfigError`, `InvalidName`: the address, a time-out or the name makes no sense.
     """
 
     def __init__(
         self,
         url: str | None = None,
         *,
-        timeout: float = TIMEOUT_S,
-        connect_timeout: float = CONNECT_TIMEOUT_S,
+        timeout: float | None = TIMEOUT_S,
+        connect_timeout: float | None = CONNECT_TIMEOUT_S,
+        name: str | None = None,
     ) -> None:
         self.url = url or default_url()
-        self.timeout = timeout
-        self.connect_timeout = connect_timeout
-        self._address = Address.parse(self.url)
+        self.timeout = check_seconds(timeout, "timeout")
+        self.connect_timeout = check_seconds(connect_timeout, "connect_timeout")
+        self.name = None if name is None else check_name(name, "producer")
         about = {"pid": os.getpid(), "host": stdlib_socket.gethostname()}
-        self._protocol = ProducerProtocol(os.urandom(16), pack(about), random.Random().random)
-        self._lanes: dict[tuple[str, str, bool], Lane] = {}
-        self._batches: dict[int, tuple[Lane, float]] = {}
-        """Lane and instant of each batch that is not confirmed."""
-        self._confirms = Histogram()
-        self._report_at = 0.0
-        self._replies: dict[int, Reply] = {}
-        self._dirty: dict[Lane, None] = {}
-        self._completions: deque[Callable[[], None]] = deque()
-        self._refusals: deque[Refused] = deque(maxlen=100)
-        # Re-entrant: a finalizer or signal handler may send while this thread holds it.
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
-        self._completing = threading.Lock()
-        self._busy = False
-        self._flushing = 0
-        self._dealer: Dealer | None = None
-        self._thread: threading.Thread | None = None
-        self._waker: stdlib_socket.socket | None = None
-        self._armed_until = float("inf")
-        self._closed: str | None = None
-        self._was_connected = False
-        self._trouble = ""
+        addresses = [Address.parse(self.url)]
+        connections = [self._connection(about) for _ in addresses]
+        self._publisher = Publisher(connections, [address.url for address in addresses], name)
+        self._exchange = Exchange(
+            addresses, self._publisher, timeout_s=self.timeout, connect_s=self.connect_timeout
+        )
+
+    def _connection(self, about: dict[str, Any]) -> Connection:
+        chance = random.Random().random
+        if self.name is None:
+            return Connection(os.urandom(16), about, chance)
+        # Microseconds of the clock: above all that an earlier process used, also where the broker
+        # has forgotten that one. Where the clock was set back, the broker says what is above.
+        return Connection(id_of(self.name), about, chance, first=time.time_ns() // 1000)
 
     def __repr__(self) -> str:
-        return f"<Producer {self.url}: {self._protocol!r}>"
+        return f"<Producer {self.url}: {self._publisher!r}>"
+
+    def __del__(self) -> None:
+        exchange = getattr(self, "_exchange", None)
+        if exchange is not None and exchange.is_open:
+            exchange.abandon()
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=1)
 
     # --- sending ---
 
     def send(
-        self, queue: str, body: object, *, task: str = "", timeout: float | None = None
+        self,
+        queue: str,
+        body: object,
+        *,
+        task: str = "",
+        timeout: float | None = None,
+        options: TaskOptions | None = None,
     ) -> None:
         """Send one body to a queue. Returns when it is accepted; its confirm comes later.
 
@@ -149,74 +122,280 @@ class Producer:
             task: name of the handler; by default the queue's only one.
             timeout: seconds to wait if there is no room, 0 for not at all (default: the
                 producer's).
+            options: when it may run, how often it is tried again …: see `task_options`.
 
         Raises:
             BodyError, InvalidName: the body or a name cannot be sent.
             QueueFull: no room within the time.
             BrokerLost: no room within the time, and no broker answers.
         """
-        self.lane(queue, task).add(body, timeout)
+        if timeout is not None:
+            check_seconds(timeout, "timeout")
+        if options is None:
+            self.lane(queue, task).add(body, timeout)
+        else:
+            self.lane(queue, task, options=options, timeout=timeout).add(body, timeout)
 
     def send_many(
-        self, queue: str, bodies: Iterable[object], *, task: str = "", timeout: float | None = None
+        self,
+        queue: str,
+        bodies: Iterable[object],
+        *,
+        task: str = "",
+        timeout: float | None = None,
+        options: TaskOptions | None = None,
     ) -> int:
-        """Send bodies in full batches. Returns how many; raises as `send` does, per batch.
+        """Send bodies, in full batches if they come fast. Returns how many; raises as `send` does.
 
-        When it raises, the bodies of the batches before have been accepted.
+        A body is on its way soon after ``bodies`` gave it. When it raises, or they do, the bodies
+        before have been accepted.
         """
-        lane = self.lane(queue, task)
+        self._check(timeout, options)
+        lane = self.lane(queue, task, options=options, timeout=timeout)
+        source = iter(bodies)
         sent = 0
-        for frame in self._pack_many(bodies):
-            sent += self._publish(lane, frame, None, timeout)
+        while count := self._read(lane, source, sent, timeout):
+            sent += count
         return sent
 
     def submit(
-        self, queue: str, body: object, *, task: str = "", timeout: float | None = None
+        self,
+        queue: str,
+        body: object,
+        *,
+        task: str = "",
+        timeout: float | None = None,
+        options: TaskOptions | None = None,
     ) -> TaskFuture[Any]:
         """Send one body and get a future of its result. Raises as `send` does.
 
         The future fails with `RemoteError` if the handler raised, with `Refused` if the broker
-        refused the task, and with `ResultLost` if what became of it cannot be known. A task that
-        was sent cannot be cancelled.
+        refused the task, and with `ResultLost` if what became of it cannot be known. It can be
+        cancelled until a worker has it (`TaskFuture.cancel`).
         """
-        lane = self.lane(queue, task, reply=True)
-        if lane.blocked or lane.is_full:
-            self.make_room(lane, timeout)
-        future: TaskFuture[Any] = TaskFuture()
-        future.set_running_or_notify_cancel()
-        with self._lock:
-            lane.put(body, future)
-        if lane.idle or lane.is_full:
-            self.service(lane)
+        self._check(timeout)
+        lane = self.lane(queue, task, reply=True, options=options, timeout=timeout)
+        future: TaskFuture[Any] = TaskFuture(lane)
+        self._exchange.submit(lane, body, future, timeout)
         return future
 
     def call_many(
-        self, queue: str, bodies: Iterable[object], *, task: str = "", timeout: float | None = None
+        self,
+        queue: str,
+        bodies: Iterable[object],
+        *,
+        task: str = "",
+        timeout: float | None = None,
+        wait: float | None = None,
+        aside: bool | None = None,
+        options: TaskOptions | None = None,
     ) -> Iterator[Any]:
-        """Send bodies in full batches and give their results in order, as they come.
+        """Send bodies and give their results in order, each as soon as it is there.
 
         Reads the bodies some batches ahead of the results. A failed task raises its
-        `RemoteError` where its result would stand.
+        `RemoteError` where its result would stand, and what ``bodies`` raises comes behind the
+        results of those before.
+
+        Parameters:
+            timeout: as for `send`.
+            wait: seconds that the next result may take, once it is asked for, before `TimedOut` is
+                raised. None waits as long as it takes.
+            aside: whether to read the bodies in a thread of its own, so that results come while
+                ``bodies`` pauses; by default, unless they have a length, as lists do.
         """
-        for ok, value in self.outcomes(queue, bodies, task=task, timeout=timeout):
-            if not ok:
-                raise value
-            yield value
+        for outcomes in self._call_many(queue, bodies, task, timeout, wait, aside, options):
+            for ok, value in outcomes:
+                if not ok:
+                    raise value
+                yield value
 
     def outcomes(
-        self, queue: str, bodies: Iterable[object], *, task: str = "", timeout: float | None = None
+        self,
+        queue: str,
+        bodies: Iterable[object],
+        *,
+        task: str = "",
+        timeout: float | None = None,
+        wait: float | None = None,
+        aside: bool | None = None,
+        options: TaskOptions | None = None,
     ) -> Iterator[Outcome]:
         """As `call_many`, giving ``(True, value)`` or ``(False, exception)`` for each body."""
-        lane = self.lane(queue, task, reply=True)
-        pending: deque[BatchReply] = deque()
-        for frame in self._pack_many(bodies):
-            reply = BatchReply(array_length(frame))
-            self._publish(lane, frame, reply, timeout)
-            pending.append(reply)
-            if len(pending) >= MAP_BATCHES:
-                yield from pending.popleft().wait()
-        while pending:
-            yield from pending.popleft().wait()
+        for outcomes in self._call_many(queue, bodies, task, timeout, wait, aside, options):
+            yield from outcomes
+
+    # --- calling many ---
+
+    def _call_many(
+        self,
+        queue: str,
+        bodies: Iterable[object],
+        task: str,
+        timeout: float | None,
+        wait: float | None,
+        aside: bool | None,
+        options: TaskOptions | None,
+    ) -> Iterator[list[Outcome]]:
+        self._check(timeout, options)
+        check_seconds(wait, "wait")
+        _check_names(queue, task)
+        stream = Stream(MAP_BATCHES)
+        lane = Lane(self._exchange, queue, task, stream=stream, options=options)
+        self._exchange.add_stream(lane)
+        if aside is None:
+            aside = not isinstance(bodies, Sized)
+        source = iter(bodies)
+        try:
+            if aside:
+                run = contextvars.copy_context().run
+                threading.Thread(
+                    target=run, args=(self._read_all, lane, stream, source, timeout),
+                    name="zqueue-map", daemon=True,
+                ).start()  # fmt: skip
+                yield from self._outcomes(lane, stream, wait)
+            else:
+                yield from self._outcomes_here(lane, stream, source, wait, timeout)
+            stream.raise_error()
+        finally:
+            stream.abandon()
+            self._exchange.drop_stream(lane)
+
+    def _outcomes(self, lane: Lane, stream: Stream, wait: float | None) -> Iterator[list[Outcome]]:
+        """The outcomes of what another thread reads."""
+        while not stream.is_ended or stream.is_awaiting:
+            if outcomes := stream.take():
+                yield outcomes
+            else:
+                wait_for_result(stream.wait, lane, wait)
+
+    def _outcomes_here(
+        self,
+        lane: Lane,
+        stream: Stream,
+        source: Iterator[object],
+        wait: float | None,
+        timeout: float | None,
+    ) -> Iterator[list[Outcome]]:
+        """The outcomes of what is read in between, by the same thread."""
+        number, is_reading, error = 0, True, None
+        while True:
+            if outcomes := stream.take():
+                yield outcomes
+            elif is_reading and stream.may_read and not (lane.is_full and stream.is_awaiting):
+                try:
+                    count = self._read(lane, source, number, timeout)
+                except Exception as failure:
+                    count, error = 0, failure
+                number += count
+                if not count:
+                    is_reading = False
+                    self._exchange.drop_stream(lane)
+            elif stream.is_awaiting:
+                self._wait_here(lane, stream, wait, timeout)
+            elif lane.gathered:
+                self._exchange.finish_stream(lane, timeout)
+            else:
+                break
+        stream.end(error)
+
+    def _wait_here(
+        self, lane: Lane, stream: Stream, wait: float | None, timeout: float | None
+    ) -> None:
+        """Wait for an outcome, or, if a full lane stops the reading, for room."""
+        limit = check_seconds(wait, "wait")
+        room = self.timeout if timeout is None else timeout
+        if not lane.is_full or limit <= room:
+            wait_for_result(stream.wait, lane, wait)
+        elif not stream.wait(room):
+            self._exchange.make_room(lane, 0)
+
+    def _read_all(
+        self, lane: Lane, stream: Stream, source: Iterator[object], timeout: float | None
+    ) -> None:
+        """Read a source to its end, ahead of the outcomes that are taken."""
+        number, error = 0, None
+        try:
+            while stream.wait_to_read() and (count := self._read(lane, source, number, timeout)):
+                number += count
+        except BaseException as failure:
+            error = failure
+        try:
+            self._exchange.finish_stream(lane, timeout)
+        except BaseException as failure:
+            error = error or failure
+        stream.end(error)
+
+    def _read(
+        self, lane: Lane, source: Iterator[object], number: int, timeout: float | None
+    ) -> int:
+        """Let the next bodies of a source gather, and send what is due. Returns how many; 0: there
+        are no more."""
+        if lane.must_ask:
+            self._exchange.make_room(lane, timeout)
+        try:
+            return lane.fill(source, number)
+        finally:
+            self._exchange.service(lane)
+
+    def _check(self, timeout: float | None, options: TaskOptions | None = None) -> None:
+        if timeout is not None:
+            check_seconds(timeout, "timeout")
+        if options is not None and options.key is not None:
+            raise ConfigError("a key= is of one task: send or submit each with its own")
+
+    # --- what an earlier process submitted ---
+
+    def earlier_results(self, timeout: float | None = 1.0) -> Iterator[EarlierResult]:
+        """Results of what an earlier process of this name submitted and did not hear of.
+
+        The iterator ends when none came for ``timeout`` seconds (None: never). Each result comes
+        at least once: the broker drops it when the one behind it is asked for, so a process that
+        dies while it deals with one leaves it, and those that came with it, to the next. If the
+        loop is left early, the rest is for the next call.
+
+        Raises:
+            ConfigError: this producer has no name, or the time-out makes no sense.
+            BrokerLost: no broker answers.
+            NameTaken, Closed: this producer has ended.
+        """
+        if self.name is None:
+            raise ConfigError("only a producer with a name has earlier results: give it name=…")
+        return self._earlier_results(check_seconds(timeout, "timeout"))
+
+    def _earlier_results(self, seconds: float) -> Iterator[EarlierResult]:
+        exchange = self._exchange
+        while (earlier := exchange.take_earlier(time.monotonic() + seconds)) is not None:
+            is_done = False
+            try:
+                yield from earlier.run.results()
+                is_done = True
+            finally:
+                if is_done:
+                    exchange.took_earlier(earlier)
+                else:
+                    exchange.give_back_earlier(earlier)
+
+    # --- lanes ---
+
+    def lane(
+        self,
+        queue: str,
+        task: str = "",
+        *,
+        reply: bool = False,
+        options: TaskOptions | None = None,
+        timeout: float | None = None,
+    ) -> Lane:
+        """The lane of a queue, task and options. Raises `InvalidName`; with options as `send`."""
+        packed = b"" if options is None else options.pack()
+        lane = self._publisher.find(queue, task, reply, packed)
+        if lane is None:
+            _check_names(queue, task)
+            lane = Lane(self._exchange, queue, task, reply=reply, options=options)
+            lane = self._exchange.add_lane(lane, timeout)
+        return lane
+
+    # --- the end ---
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until everything that was accepted is confirmed.
@@ -226,36 +405,11 @@ class Producer:
                 still sent when the broker is back.
             Refused: the broker refused a batch since the last flush (the first of them).
         """
-        deadline = self._deadline(timeout)
-        with self._lock:
-            self._flushing += 1
-            try:
-                while self._unconfirmed():
-                    self._dirty.update(dict.fromkeys(self._lanes.values()))
-                    self._turn()
-                    if self._unconfirmed() and not self._wait(deadline):
-                        raise self._too_late(f"{self._unconfirmed()} tasks are not confirmed")
-            finally:
-                self._flushing -= 1
-            if self._refusals:
-                first = self._refusals[0]
-                self._refusals.clear()
-                raise first
+        self._exchange.flush(self._exchange.deadline(timeout))
 
     def close(self, timeout: float | None = None) -> None:
         """`flush`, then leave. Raises as `flush` does; the producer is closed all the same."""
-        with self._lock:
-            if self._closed is not None:
-                return
-            self._closed = "this producer was closed"
-            for lane in self._lanes.values():
-                lane.blocked = True
-        try:
-            self.flush(timeout)
-        finally:
-            self._leave()
-        if left := self._unconfirmed():
-            raise TimedOut(f"{left} tasks were sent while the producer was being closed")
+        self._exchange.close(self._exchange.deadline(timeout))
 
     def __enter__(self) -> Producer:
         return self
@@ -269,380 +423,8 @@ class Producer:
                 raise
             logger.error("not all that was sent before the error is confirmed: %s", error)
 
-    # --- lanes ---
 
-    def lane(self, queue: str, task: str = "", *, reply: bool = False) -> Lane:
-        """The lane of a queue and task. Raises `InvalidName`."""
-        lane = self._lanes.get((queue, task, reply))
-        if lane is None:
-            check_name(queue, "queue")
-            if task:
-                check_name(task, "task")
-            with self._lock:
-                lane = Lane(self, queue, task, reply=reply)
-                lane = self._lanes.setdefault((queue, task, reply), lane)
-                if self._was_connected and self._closed is None:
-                    lane.blocked = False
-        return lane
-
-    def _pack_many(self, bodies: Iterable[object]) -> Iterator[bytes]:
-        """Full batches of packed bodies, and a last one."""
-        packer = Packer(BATCH_TASKS, BATCH_BYTES)
-        source = iter(bodies)
-        while packer.fill(source):
-            while packer.is_full:
-                yield packer.take()
-        if rest := packer.take():
-            yield rest
-
-    # --- the lock's side ---
-
-    def _publish(self, lane: Lane, frame: bytes, reply: Reply | None, timeout: float | None) -> int:
-        """Send a batch behind what gathered before. Returns how many tasks it has."""
-        tasks = array_length(frame)
-        began = monotonic()
-        deadline: float | None = None
-        with self._lock:
-            while True:
-                self._require_broker()
-                if lane.gathered:
-                    self._turn(lane)
-                if not lane.gathered and self._has_room(lane):
-                    break
-                if deadline is None:
-                    deadline = self._deadline(timeout)
-                if not self._wait(deadline):
-                    raise self._no_room(lane)
-            self._number(lane, frame, tasks, reply, began)
-        self.service()
-        return tasks
-
-    def _number(
-        self, lane: Lane, frame: bytes, tasks: int, reply: Reply | None, since: float
-    ) -> None:
-        now = monotonic()
-        sequence = self._protocol.publish(
-            lane.queue, lane.task, frame, tasks, reply=reply is not None, age_s=now - since
-        )
-        lane.in_flight += 1
-        lane.idle = False
-        self._batches[sequence] = (lane, now)
-        if reply is not None:
-            self._replies[sequence] = reply
-
-    def _has_room(self, lane: Lane) -> bool:
-        return lane.in_flight < LANE_BATCHES and not self._protocol.window.is_full()
-
-    def make_room(self, lane: Lane, timeout: float | None) -> None:
-        """Return when another body may gather in a lane; the slow side of `Lane.add`."""
-        deadline: float | None = None
-        with self._lock:
-            self._require_broker()
-            while lane.is_full:
-                self._turn(lane)
-                if not lane.is_full or self._busy:
-                    break  # There is room, or we are inside our own turn: let it through.
-                if deadline is None:
-                    deadline = self._deadline(timeout)
-                if not self._wait(deadline):
-                    raise self._no_room(lane)
-                self._require_broker()
-            lane.blocked = False
-
-    def service(self, lane: Lane | None = None) -> None:
-        """Send what should go, take what came, and give out results. Without the lock."""
-        with self._lock:
-            self._turn(lane)
-        self._complete()
-
-    def _turn(self, lane: Lane | None = None) -> None:
-        """Send what should go and take what came, until there is no more to do. With the lock."""
-        if self._busy:
-            # Re-entered by a finalizer: the turn that is under way will see to it.
-            if lane is not None:
-                self._dirty[lane] = None
-            return
-        self._busy = True
-        try:
-            if lane is not None and self._dealer is not None:
-                self._form_batches(lane)
-                if self._protocol.link.is_ready:
-                    self._dealer.send(self._protocol.to_send())
-            self._pump()
-        finally:
-            self._busy = False
-
-    def _pump(self) -> None:
-        dealer, protocol = self._dealer, self._protocol
-        if dealer is None:
-            return
-        while True:
-            while self._dirty:
-                lane, _ = self._dirty.popitem()
-                self._form_batches(lane)
-            messages = protocol.to_send()
-            if messages:
-                dealer.send(messages, afresh=protocol.link.is_greeting)
-            dealer.flush()
-            frames = dealer.receive()
-            if frames is None:
-                break  # The last use of the socket found nothing: see `net.waiting`.
-            now = monotonic()
-            while frames is not None:
-                protocol.receive(frames, now)
-                frames = dealer.receive()
-            while (event := protocol.next_event()) is not None:
-                self._on_event(event)
-            if protocol.link.state is State.LEFT:
-                self._changed.notify_all()
-        deadline = protocol.next_deadline()
-        if deadline is not None and deadline < self._armed_until:
-            self._wake()
-
-    def _form_batches(self, lane: Lane) -> None:
-        while not lane.in_flight or lane.is_full or self._flushing:
-            if not self._has_room(lane):
-                return
-            since = lane.since
-            frame, tasks = lane.cut()
-            if not tasks:
-                return
-            reply: Reply | None = None
-            if lane.reply:
-                reply = FutureReply([lane.futures.popleft() for _ in range(tasks)])
-            self._number(lane, frame, tasks, reply, since)
-
-    def _on_event(self, event: ProducerEvent | LinkEvent) -> None:
-        if isinstance(event, Confirmed):
-            self._on_confirmed(event)
-        elif isinstance(event, ResultsCame):
-            reply = self._replies[event.sequence]
-            self._completions.append(
-                lambda: reply.take(
-                    event.first, event.tasks, event.status, event.frame, last=event.last
-                )
-            )
-            if event.last:
-                del self._replies[event.sequence]
-        elif isinstance(event, Progressed):
-            reply = self._replies[event.sequence]
-            self._completions.append(
-                lambda: reply.progress(event.position, event.done, event.total)
-            )
-        elif isinstance(event, ResultsLost):
-            self._fail(event.sequence, ResultLost(event.text))
-        elif isinstance(event, BatchRefused):
-            self._on_refused(event)
-        elif isinstance(event, Connected):
-            self._on_connected()
-        elif isinstance(event, Disconnected):
-            logger.warning("the broker at %s is lost: %s", self.url, event.reason)
-        elif isinstance(event, Rejected):
-            self._trouble = f": {event.text} ({event.code})"
-        self._changed.notify_all()
-
-    def _on_confirmed(self, event: Confirmed) -> None:
-        now = monotonic()
-        for sequence in event.sequences:
-            sent = self._batches.get(sequence)
-            if sent is not None:
-                self._confirms.record(now - sent[1])
-            self._settled(sequence)
-        if now >= self._report_at:
-            self._report_at = now + REPORT_EVERY_S
-            self._protocol.report({"confirm": self._confirms.take().to_wire()})
-
-    def _on_connected(self) -> None:
-        self._trouble = ""
-        if self._was_connected:
-            logger.info("the broker at %s is back", self.url)
-        self._was_connected = True
-        for lane in self._lanes.values():
-            lane.blocked = False
-            self._dirty[lane] = None
-
-    def _on_refused(self, event: BatchRefused) -> None:
-        error = Refused(event.code, event.text)
-        lane = self._settled(event.sequence)
-        if not self._fail(event.sequence, error):
-            self._refusals.append(error)
-            logger.error("the broker refused %d tasks for queue %r: %s",
-                         event.tasks, lane.queue if lane else "?", error)  # fmt: skip
-
-    def _settled(self, sequence: int) -> Lane | None:
-        lane, _ = self._batches.pop(sequence, (None, 0.0))
-        if lane is not None:
-            lane.in_flight -= 1
-            if not lane.in_flight:
-                lane.idle = True  # Before looking at what gathered: see `Lane`.
-            if lane.gathered:
-                self._dirty[lane] = None
-        return lane
-
-    def _fail(self, sequence: int, error: Exception) -> bool:
-        reply = self._replies.pop(sequence, None)
-        if reply is None:
-            return False
-        self._completions.append(lambda: reply.fail(error))
-        return True
-
-    def _complete(self) -> None:
-        """Give out results, outside the lock: callbacks of futures are the user's code."""
-        completions = self._completions
-        while completions and self._completing.acquire(blocking=False):
-            # One thread at a time, so that results keep their order; who comes meanwhile leaves
-            # its results to the one that is at it.
-            try:
-                while completions:
-                    completions.popleft()()
-            finally:
-                self._completing.release()
-
-    # --- waiting ---
-
-    def _deadline(self, timeout: float | None) -> float:
-        return monotonic() + (self.timeout if timeout is None else timeout)
-
-    def _wait(self, deadline: float) -> bool:
-        """Wait for a change, without the lock. False when the time is up."""
-        left = deadline - monotonic()
-        if left <= 0:
-            return False
-        if self._completions:
-            self._wake()  # Results that this thread received are for the other to give out.
-        self._changed.wait(left)
-        return True
-
-    def _unconfirmed(self) -> int:
-        """Tasks accepted and not confirmed (batches on their way count with their tasks)."""
-        gathered = sum(lane.gathered for lane in self._lanes.values())
-        return gathered + sum(batch.tasks for _, batch in self._protocol.window.items())
-
-    def _no_room(self, lane: Lane) -> ZQueueError:
-        if not self._protocol.link.is_ready:
-            return self._too_late("no room to keep more")
-        if lane.in_flight < LANE_BATCHES:
-            return QueueFull("too many batches wait for room in other queues")
-        return QueueFull(f"queue {lane.queue!r} is full")
-
-    def _too_late(self, what: str) -> ZQueueError:
-        if self._protocol.link.is_ready:
-            return TimedOut(f"{what} in time by the broker at {self.url}")
-        return BrokerLost(f"no broker answers at {self.url}{self._trouble}: {what}")
-
-    def _require_broker(self) -> None:
-        """The first call waits until there is a broker. Needs the lock."""
-        if self._closed is not None:
-            raise Closed(self._closed)
-        if self._was_connected:
-            return
-        if self._thread is None:
-            self._start()
-        deadline = monotonic() + self.connect_timeout
-        while not self._was_connected:
-            if not self._wait(deadline):
-                raise BrokerLost(
-                    f"no broker answers at {self.url}{self._trouble}: "
-                    f"start one with 'zqueue broker --bind {self.url}', or set ZQUEUE_URL"
-                )
-            if self._closed is not None:
-                raise Closed(self._closed)
-
-    # --- the background thread ---
-
-    def _start(self) -> None:
-        self._dealer = Dealer(self._address, frame_bytes_max=FRAME_BYTES_MAX, frames_max=FRAMES_MAX)
-        reader, self._waker = stdlib_socket.socketpair()
-        reader.setblocking(False)
-        self._waker.setblocking(False)
-        self._thread = threading.Thread(
-            target=self._run, args=(reader,), name="zqueue-producer", daemon=True
-        )
-        self._thread.start()
-        _open_producers.add(self)
-        if multiprocessing.parent_process() is not None:
-            # Such a process leaves without running what is registered with atexit.
-            multiprocessing.util.Finalize(None, _flush_at_exit, exitpriority=0)
-
-    def _run(self, reader: stdlib_socket.socket) -> None:
-        assert self._dealer is not None
-        poller = select.poll()
-        poller.register(self._dealer.fd, select.POLLIN)
-        poller.register(reader, select.POLLIN)
-        with reader:
-            while True:
-                with self._lock:
-                    if self._protocol.link.state is State.LEFT or self._dealer is None:
-                        return
-                    self._armed_until = float("inf")
-                    self._protocol.tick(monotonic())
-                    while (event := self._protocol.next_event()) is not None:
-                        self._on_event(event)
-                    self._turn()
-                    deadline = self._protocol.next_deadline()
-                    self._armed_until = float("inf") if deadline is None else deadline
-                self._complete()
-                wait_s = self._armed_until - monotonic()
-                ready = poller.poll(None if wait_s == float("inf") else max(0, wait_s * 1000 + 1))
-                if any(fd == reader.fileno() for fd, _ in ready):
-                    reader.recv(4096)
-
-    def _wake(self) -> None:
-        if self._waker is not None and threading.current_thread() is not self._thread:
-            try:
-                self._waker.send(b"\0")
-            except (BlockingIOError, BrokenPipeError):
-                pass  # It is full of wake-ups already, or the thread has ended.
-
-    def _leave(self) -> None:
-        """Say goodbye, stop the thread, close the socket."""
-        with self._lock:
-            self._protocol.link.leave(monotonic())
-            self._turn()
-            thread = self._thread
-            deadline = monotonic() + GOODBYE_S
-            while self._protocol.link.state is not State.LEFT and self._wait(deadline):
-                pass
-            for sequence in list(self._replies):
-                self._fail(sequence, Closed("the producer was closed before the result came"))
-            dealer, self._dealer = self._dealer, None
-            self._changed.notify_all()
-        self._complete()
-        if thread is not None and thread is not threading.current_thread():
-            self._wake()
-            thread.join(GOODBYE_S)
-        if dealer is not None:
-            dealer.close()
-        if self._waker is not None:
-            self._waker.close()
-        _open_producers.discard(self)
-
-
-_open_producers: weakref.WeakSet[Producer] = weakref.WeakSet()
-
-
-def _flush_at_exit() -> None:
-    """Nothing that was accepted is lost without a word."""
-    for producer in list(_open_producers):
-        try:
-            producer.close()
-        except ZQueueError as error:
-            logger.error("at exit: %s", error)
-
-
-def _abandon_after_fork() -> None:
-    """A child process has the parent's producers, but not their sockets and threads."""
-    for producer in list(_open_producers):
-        producer._closed = "this producer was made before fork(): make one in each process"
-        # Another thread of the parent may have held the lock at the fork.
-        producer._lock = threading.RLock()
-        producer._changed = threading.Condition(producer._lock)
-        producer._busy = False
-        for lane in producer._lanes.values():
-            lane.forked()
-    _open_producers.clear()
-
-
-atexit.register(_flush_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_after_fork)
+def _check_names(queue: str, task: str) -> None:
+    check_name(queue, "queue")
+    if task:
+        check_name(task, "task")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -9,7 +10,12 @@ from time import monotonic
 from typing import Any
 
 from .errors import BrokerLost, ProtocolError
-from .protocol.unpacking import unpack_bodies
+from .interpreted import note
+from .wire.traced import untraced
+from .wire.unpacking import unpack
+
+BODY_CHARS_MAX = 60
+"""What is shown of a body in a table."""
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
@@ -32,22 +38,29 @@ def describe_info(state: dict[str, Any], url: str) -> str:
     """The answer to ``info``, for people."""
     draining = "  DRAINING" if state["draining"] else ""
     memory = state["rss_bytes"] / 1e6
-    how = "compiled" if state["compiled"] else "interpreted: no compiler was there to install it"
+    how = "compiled" if state["compiled"] else "interpreted"
     head = (
         f"broker {state['url']}  zqueue {state['version']} ({how})  pid {state['pid']}"
         f"  up {state['uptime_s']:,.0f} s  memory {memory:,.0f} MB{draining}\n"
         f"holds {state['bytes']:,} of {state['bytes_max']:,} bytes"
         f"  producers {state['producers']:,}"
     )
-    parts = [
+    lines = [
         head,
+        *_durable(state.get("store", {})),
+        *_keys(state.get("keys")),
+        *_interpreted(state),
     ]
+    parts = ["\n".join(lines)]
     queues = state["queues"]
     if queues:
         parts.append(
             table(
-                ("queue", "ready", "leased", "bytes", "workers"),
-                ((n, q["ready"], q["leased"], q["bytes"], q["workers"]) for n, q in queues.items()),
+                ("queue", "ready", "delayed", "next due", "leased", "bytes", "workers"),
+                (
+                    (name, q["ready"], q["delayed"], _due(q), q["leased"], q["bytes"], q["workers"])
+                    for name, q in queues.items()
+                ),
             )
         )
         held_up = "\n".join(_held_up(queues))
@@ -80,8 +93,33 @@ def describe_info(state: dict[str, Any], url: str) -> str:
     return "\n\n".join(parts)
 
 
+def _durable(store: dict[str, Any]) -> Iterator[str]:
+    """What survives the broker, and what is the matter with that. Nothing of one in memory."""
+    if "data_dir" not in store:
+        return
+    lost_ms = store["loss_window_ms"]
+    window = f" (the last {lost_ms} ms are lost with the power)" if lost_ms else ""
+    yield (
+        f"durable: {store['level']}{window}, in {store['data_dir']}"
+        f"  {store['live_bytes']:,} bytes stored, {store['disk_bytes']:,} on disk"
+    )
+    if store["full"]:
+        yield "the disk is full: nothing new is taken until there is room"
+    if store["recovering"]:
+        yield f"found {store['recovered']:,} of {store['recoverable']:,} tasks so far"
+
+
+def _interpreted(state: dict[str, Any]) -> Iterator[str]:
+    """That the broker, or workers, are slower than they could be."""
+    workers = [worker["report"].get("compiled", True) for worker in state["workers"]]
+    if said := note(state["compiled"]):
+        yield f"it runs {said}"
+    if said := note(all(workers)):
+        yield f"{workers.count(False):,} of {len(workers):,} workers run {said}"
+
+
 def _held_up(queues: dict[str, Any]) -> Iterator[str]:
-    """Which queues are not as usual, a sentence each."""
+    """Which queues are full, paused or draining, a sentence each."""
     for name, queue in queues.items():
         if queue["withheld"]:
             yield f"queue {name!r} is full: its producers wait"
@@ -98,7 +136,10 @@ def queues_as_data(state: dict[str, Any]) -> list[dict[str, Any]]:
         {
             "queue": name,
             "state": _state_of(queue),
-            **{key: queue[key] for key in ("ready", "leased", "bytes", "workers")},
+            **{
+                key: queue[key]
+                for key in ("ready", "delayed", "due_in_s", "leased", "bytes", "workers")
+            },
         }
         for name, queue in state["queues"].items()
     ]
@@ -108,13 +149,69 @@ def describe_queues(queues: list[dict[str, Any]]) -> str:
     """What `queues_as_data` gives, for people."""
     if not queues:
         return "no queues: a queue is made when something is sent to it"
-    return table(queues[0], (queue.values() for queue in queues))
+    header = ("next due" if key == "due_in_s" else key for key in queues[0])
+    return table(header, ({**queue, "due_in_s": _due(queue)}.values() for queue in queues))
+
+
+def _due(told: dict[str, Any]) -> str:
+    """When a delayed task is due, or the first of a queue."""
+    due_in_s = told["due_in_s"]
+    return "-" if due_in_s is None else f"in {due_in_s:,.1f} s"
 
 
 def describe_control(answer: dict[str, Any]) -> str:
     """The answer to ``Control``, for people."""
     state = _state_of(answer)
-    return f"queue {answer['queue']!r} is {'as usual' if state == 'running' else state}"
+    return f"queue {answer['queue']!r} is {state}"
+
+
+def peek_as_data(told: dict[str, Any]) -> dict[str, Any]:
+    """The answer to ``peek``, with bodies as values; None for one that is no msgpack, or large."""
+    return {
+        **told,
+        **{
+            key: [{**task, "body": _value_of(task["body"])} for task in told[key]]
+            for key in ("tasks", "delayed_tasks")
+        },
+    }
+
+
+def _value_of(body: bytes | None) -> Any:
+    """A packed body as JSON can have it."""
+    if body is None:
+        return None
+    try:
+        value, _ = untraced(unpack(body))
+        return json.loads(json.dumps(value, default=repr))
+    except (ProtocolError, TypeError, ValueError):
+        return None
+
+
+def describe_peek(told: dict[str, Any]) -> str:
+    """What `peek_as_data` gives, for people."""
+    rows = [
+        (task["id"], task["task"] or "-", task["attempt"], f"{task['age_s']:,.1f} s",
+         _shown(task["body"], task["bytes"]))
+        for task in told["tasks"]
+    ]  # fmt: skip
+    delayed = [
+        (task["id"], task["task"] or "-", task["attempt"], _due(task),
+         _shown(task["body"], task["bytes"]))
+        for task in told["delayed_tasks"]
+    ]  # fmt: skip
+    parts = [f"queue {told['queue']!r}: {told['ready']:,} tasks ready, {told['delayed']:,} delayed"]
+    if rows:
+        parts.append(table(("id", "task", "attempt", "age", "body"), rows))
+    if delayed:
+        parts.append(table(("id", "task", "attempt", "due", "body"), delayed))
+    return "\n\n".join(parts)
+
+
+def _shown(body: Any, nbytes: int) -> str:
+    text = json.dumps(body, ensure_ascii=False)
+    if body is None and nbytes > 1:
+        return f"({nbytes:,} bytes)"
+    return text if len(text) <= BODY_CHARS_MAX else f"{text[: BODY_CHARS_MAX - 1]}…"
 
 
 def _state_of(queue: dict[str, Any]) -> str:
@@ -125,8 +222,8 @@ def _state_of(queue: dict[str, Any]) -> str:
 def repeat(look: Callable[[], str], every_s: float, *, clears: bool) -> None:
     """Print what ``look`` gives, again and again until Ctrl-C; ``clears`` the screen before.
 
-    The first look raises as it does. When later ones meet no broker, that is said on stderr,
-    once, and then it goes on.
+    The first call may raise. When no broker answers a later one, a line on stderr reports it,
+    once, and the loop goes on.
     """
     never, is_lost = threading.Event(), False
     text = look()
@@ -146,65 +243,20 @@ def repeat(look: Callable[[], str], every_s: float, *, clears: bool) -> None:
         pass  # That is how it ends.
 
 
-def dead_as_data(answer: dict[str, Any]) -> dict[str, Any]:
-    """The answer to ``dead``, with bodies and errors unpacked."""
-    return {
-        "total": answer["total"],
-        "letters": [
-            {
-                "queue": queue,
-                "task": task,
-                "reason": reason,
-                "attempt": attempt,
-                "body": _printable(body),
-                "error": _printable(b"\x91" + error) if error else None,
-            }
-            for queue, task, body, reason, error, attempt in answer["letters"]
-        ],
-    }
-
-
-def describe_dead(answer: dict[str, Any]) -> str:
-    """The answer to ``dead``, for people."""
-    data = dead_as_data(answer)
-    if not data["letters"]:
-        return "no dead letters"
-    parts = [f"{data['total']:,} dead letters since the start; the newest:"]
-    for letter in data["letters"]:
-        error = letter["error"]
-        what = f"{error[0]}: {error[1]}" if isinstance(error, list) and len(error) == 3 else "?"
-        body = repr(letter["body"])
-        parts.append(
-            f"{letter['queue']}/{letter['task'] or '-'}  {letter['reason']}"
-            f"  attempt {letter['attempt']}  {what}\n    {body[:200]}"
-        )
-    return "\n".join(parts)
-
-
-def _printable(frame: bytes) -> Any:
-    """The one value in a frame, as far as JSON can show it."""
-    try:
-        (value,) = unpack_bodies(frame)
-    except (ProtocolError, ValueError):
-        return frame[:200].hex()
-    return _without_bytes(value)
-
-
-def _without_bytes(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, list):
-        return [_without_bytes(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): _without_bytes(item) for key, item in value.items()}
-    return value if isinstance(value, str | int | float | bool | None) else repr(value)
+def _keys(keys: dict[str, Any] | None) -> list[str]:
+    if keys is None:
+        return []
+    trouble = f"; {keys['trouble']}" if keys["trouble"] else ""
+    return [f"knows {keys['clients']:,} clients by their keys{trouble}"]
 
 
 def health_problems(state: dict[str, Any], *, need_workers: bool) -> list[str]:
-    """What keeps a broker from being well, one sentence each."""
+    """Why a broker is not healthy, one sentence each."""
     problems = []
     if state["draining"]:
         problems.append("the broker is draining")
+    if trouble := state.get("keys", {}).get("trouble"):
+        problems.append(f"the list of clients is an old one: {trouble}")
     for name, queue in state["queues"].items():
         if queue["withheld"]:
             problems.append(f"queue {name!r} is full: {queue['ready']:,} tasks are ready")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import celery
-from bodies import body
+from lab.bodies import body
 
-from peers import driver
+from peers import driver, working
 
 app = celery.Celery("peers", broker=driver.redis_url(), backend=driver.redis_url())
 app.conf.update(
@@ -17,35 +17,14 @@ app.conf.update(
 )
 
 
-@app.task
-def hello() -> None:
-    """Shows its worker."""
-    driver.hello()
-
-
-@app.task
-def noop(body: object) -> None:
-    """W1."""
-    driver.executed()
-
-
-@app.task
-def probe(due_ns: int) -> None:
-    """W2."""
-    driver.note_latency(due_ns)
-
-
-@app.task(ignore_result=False)
-def count(text: str) -> int:
-    """W3."""
-    return driver.words(text)
+hello, noop, probe = map(app.task, (working.hello, working.noop, working.note_latency))
+count = app.task(ignore_result=False)(working.words)
 
 
 class Driver(driver.Driver):
     """Celery's side of the comparison."""
 
     def start(self) -> str:
-        """Redis, one worker with its processes."""
         redis = self.start_redis()
         self.processes.start_python(
             "-m", "celery", "-A", "peers.celery:app", "worker", "-P", "prefork", "-c", self.workers,
@@ -56,7 +35,6 @@ class Driver(driver.Driver):
         return f"Celery {celery.__version__}, {redis}"
 
     def hello(self) -> None:
-        """One task."""
         hello.delay()
 
     def throughput(self, tasks: int) -> None:
@@ -70,7 +48,6 @@ class Driver(driver.Driver):
         )
 
     def probe(self, due_ns: int) -> None:
-        """One task."""
         probe.delay(due_ns)
 
     def count(self, chunks: list[str]) -> int:
@@ -80,5 +57,4 @@ class Driver(driver.Driver):
         return sum(result.get() for result in [count.delay(chunk) for chunk in chunks])
 
     def close(self) -> None:
-        """Its connections."""
         app.close()

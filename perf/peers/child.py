@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from peers import driver
+from peers import driver, processes, working
 
 PERF = Path(__file__).parents[1]
 
@@ -38,16 +38,16 @@ class Child:
         folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / "log"
         self._left = b""
-        environ = {**os.environ, driver.FOLDER: str(folder), "PYTHONPATH": str(PERF)}
+        environ = {**os.environ, working.FOLDER: str(folder), "PYTHONPATH": str(PERF)}
         if python == Path(sys.executable) and "PYTHONPATH" in os.environ:
             environ["PYTHONPATH"] += os.pathsep + os.environ["PYTHONPATH"]
         with self._log.open("wb") as log:
             # Out of the terminal's group: Ctrl-C is for us, and we end it. Not of its session,
-            # for the reason that `driver.Processes` gives.
+            # for the reason that `processes.Processes` gives.
             self._process = subprocess.Popen(
                 [python, "-m", "peers", name], cwd=folder, env=environ, bufsize=0,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                process_group=0, preexec_fn=driver.end_with_parent,
+                process_group=0, preexec_fn=processes.end_with_parent,
             )  # fmt: skip
 
     def __enter__(self) -> Child:
@@ -77,7 +77,7 @@ class Child:
         """End it and all that it started."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        driver.end_group(self._process, 60)
+        processes.end_group(self._process, 60)
         self._process.stdin.close()
         self._process.stdout.close()
 

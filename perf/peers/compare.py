@@ -20,7 +20,6 @@ import json
 import os
 import platform
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from lab.measure import percentile
 
 from peers import environments, table
 from peers.child import Child, PeerFailed
@@ -89,8 +90,9 @@ class Comparison:
             if paced:
                 tasks = max(20, int(RATE * seconds))
                 answer = child.ask({"do": "latency", "tasks": tasks, "rate": RATE})
+                from_due = sorted(due for due, _ in answer["latencies_ns"])
                 for percent in (50, 99):
-                    found[f"W2 p{percent}"] = percentile(answer["latencies_ns"], percent)
+                    found[f"W2 p{percent}"] = percentile(from_due, percent) / 1e6
             found["W3"] = rate_of(child, "wordcount", seconds)
         shown = "   ".join(f"{figure} {value:,.2f}" for figure, value in found.items())
         _say(f"  {peer.title:44s} {shown}")
@@ -116,11 +118,6 @@ def rate_of(child: Child, verb: str, seconds: float) -> float:
         tasks, took = call(tasks / took * seconds)
         if took >= seconds / 2 or tasks == MOST[verb]:
             return tasks / took
-
-
-def percentile(latencies_ns: list[int], percent: int) -> float:
-    """In milliseconds."""
-    return statistics.quantiles(latencies_ns, n=100, method="inclusive")[percent - 1] / 1e6
 
 
 def _say(text: str) -> None:

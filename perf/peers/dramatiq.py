@@ -5,12 +5,12 @@ from __future__ import annotations
 from importlib.metadata import version
 
 import dramatiq
-from bodies import body
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
+from lab.bodies import body
 
-from peers import driver
+from peers import driver, working
 
 THREADS = 8
 
@@ -19,35 +19,14 @@ broker.add_middleware(Results(backend=RedisBackend(url=driver.redis_url())))
 dramatiq.set_broker(broker)
 
 
-@dramatiq.actor
-def hello() -> None:
-    """Shows its worker."""
-    driver.hello()
-
-
-@dramatiq.actor
-def noop(body: object) -> None:
-    """W1."""
-    driver.executed()
-
-
-@dramatiq.actor
-def probe(due_ns: int) -> None:
-    """W2."""
-    driver.note_latency(due_ns)
-
-
-@dramatiq.actor(store_results=True)
-def count(text: str) -> int:
-    """W3."""
-    return driver.words(text)
+hello, noop, probe = map(dramatiq.actor, (working.hello, working.noop, working.note_latency))
+count = dramatiq.actor(store_results=True)(working.words)
 
 
 class Driver(driver.Driver):
     """Dramatiq's side of the comparison."""
 
     def start(self) -> str:
-        """Redis, one command with its processes."""
         redis = self.start_redis()
         self.processes.start_python(
             "-m", "dramatiq", "peers.dramatiq", "-p", self.workers, "-t", THREADS
@@ -56,7 +35,6 @@ class Driver(driver.Driver):
         return f"Dramatiq {version('dramatiq')}, {redis}"
 
     def hello(self) -> None:
-        """One for every thread, in time."""
         hello.send()
 
     def throughput(self, tasks: int) -> None:
@@ -70,7 +48,6 @@ class Driver(driver.Driver):
         )
 
     def probe(self, due_ns: int) -> None:
-        """One task."""
         probe.send(due_ns)
 
     def count(self, chunks: list[str]) -> int:

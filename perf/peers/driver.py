@@ -6,32 +6,28 @@ one line on standard output::
 
     {"do": "start", "workers": 2, "bodies": 1}      {"ready": "Celery 5.7.0, Redis 7.0.15"}
     {"do": "throughput", "tasks": 1000}             {"tasks": 1000, "seconds": 0.8}
-    {"do": "latency", "tasks": 200, "rate": 200}    {"tasks": 200, "latencies_ns": [...]}
+    {"do": "latency", "tasks": 200, "rate": 200}    {"latencies_ns": [[due, call], ...]}
     {"do": "wordcount", "tasks": 500}               {"tasks": 500, "seconds": 0.6, "words": 9}
 
 or with ``{"error": ...}``. It starts the system's server and workers at ``start``, and ends
 them when its standard input ends, or on SIGTERM.
 
-What workers have to tell (that they are there, how late a task was, how many tasks they have
-run) they leave in files of the driver's folder, so that it costs every system the same and
-never goes through the system that is measured. The monotonic clock is one for all processes.
+The report's lab (`lab.systems`) drives zqueue and raw pyzmq in the same way, with further orders.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
+import gc
 import json
 import mmap
 import os
 import random
 import signal
 import socket
-import subprocess
 import sys
 import sysconfig
-import threading
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
@@ -39,87 +35,18 @@ from pathlib import Path
 from time import monotonic, monotonic_ns
 from typing import Any, NoReturn
 
-FOLDER = "PEERS_FOLDER"
+from lab.bodies import body
+
+from peers import working
+from peers.processes import POLL_S, Processes
+
 PORT = "PEERS_PORT"
 
 DEADLINE_S = 120.0
 """For anything that is waited for. Calls of `compare.py` are made to last a few seconds."""
 
-POLL_S = 0.002
-"""Between two looks at whether the last task is done: less than a hundredth of a run."""
-
-
-# What workers call.
-
-
-class _Worker(threading.local):
-    """What one thread of a worker process has opened."""
-
-    latencies: int | None = None
-    executed: memoryview | None = None
-
-
-_worker = _Worker()
-
-
-def _forget() -> None:
-    global _worker
-    _worker = _Worker()
-
-
-os.register_at_fork(after_in_child=_forget)
-
-
-def mark_ready() -> None:
-    """This worker process runs tasks."""
-    _mark("ready").touch()
-
-
-def hello() -> None:
-    """The body of a task by which workers show themselves. Long enough for all to get one."""
-    time.sleep(0.02)
-    mark_ready()
-
-
-def note_latency(due_ns: int) -> None:
-    """The handler of a task that was to be sent at ``due_ns`` has started, now."""
-    latency_ns = monotonic_ns() - due_ns
-    if _worker.latencies is None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        _worker.latencies = os.open(_mark("latencies"), flags, 0o600)
-    os.write(_worker.latencies, b"%d\n" % latency_ns)
-
-
-def executed_slot() -> memoryview:
-    """Where this thread counts the tasks that it has run: ``slot[0] += 1``."""
-    if _worker.executed is None:
-        path = _mark("executed")
-        path.write_bytes(bytes(8))
-        with path.open("r+b") as file:
-            _worker.executed = memoryview(mmap.mmap(file.fileno(), 8)).cast("q")
-    return _worker.executed
-
-
-def executed() -> None:
-    """One task was run."""
-    executed_slot()[0] += 1
-
-
-def words(text: str) -> int:
-    """The work of W3."""
-    return len(text.split())
-
-
-def _mark(kind: str) -> Path:
-    return folder() / f"{kind}-{os.getpid()}-{threading.get_native_id()}"
-
 
 # Where things are.
-
-
-def folder() -> Path:
-    """The folder of this driver and its workers."""
-    return Path(os.environ[FOLDER])
 
 
 def port() -> int:
@@ -135,7 +62,7 @@ def redis_url() -> str:
 def choose_port() -> None:
     """Decide where the server will listen; all processes started later know it."""
     os.environ[PORT] = str(free_port())
-    os.environ.setdefault(FOLDER, os.getcwd())
+    os.environ.setdefault(working.FOLDER, os.getcwd())
 
 
 def free_port() -> int:
@@ -194,71 +121,6 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-# Processes.
-
-
-def end_with_parent() -> None:
-    """The process that calls this ends on SIGTERM, and gets it when its parent dies (on Linux)."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
-def end_group(process: subprocess.Popen[Any], timeout: float) -> None:
-    """End a process that leads a group of its own, and whoever is left of the group.
-
-    The leader is not waited for until its group is gone: so long nobody else can get its id.
-    """
-    if process.returncode is not None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process.pid, signal.SIGTERM)
-    deadline = monotonic() + timeout
-    flags = os.WEXITED | os.WNOWAIT | os.WNOHANG
-    while os.waitid(os.P_PID, process.pid, flags) is None and monotonic() < deadline:
-        time.sleep(POLL_S)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-class Processes:
-    """What a driver started, and ends.
-
-    Each leads a group of its own, in our session: Linux shares processors out between sessions
-    first, and with a session for each process some systems do half as much.
-    """
-
-    def __init__(self) -> None:
-        self._started: list[subprocess.Popen[bytes]] = []
-
-    def start(self, *arguments: object) -> None:
-        """Start a process; what it prints goes to the driver's log."""
-        self._started.append(
-            subprocess.Popen(
-                [str(argument) for argument in arguments],
-                stdin=subprocess.DEVNULL,
-                process_group=0,
-                preexec_fn=end_with_parent,
-            )
-        )
-
-    def start_python(self, *arguments: object) -> None:
-        """Start this Python, as in ``start_python("-m", "celery")``."""
-        self.start(sys.executable, *arguments)
-
-    def check(self) -> None:
-        """Raise `RuntimeError` if one of them is gone."""
-        for process in self._started:
-            if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
-                raise RuntimeError(f"{process.args!r} ended by itself")
-
-    def end(self) -> None:
-        """End all, the last one first."""
-        while self._started:
-            end_group(self._started.pop(), 10)
-
-
 # The driver.
 
 
@@ -276,6 +138,11 @@ class Driver:
         self.bodies = bodies
         self.options = options
         self.processes = Processes()
+        self.pids = {"producer": [os.getpid()]}
+        """Who does what, as far as somebody wants to know."""
+        self.make: Callable[[int], Any] = body
+        """The body of W1's tasks, by their number."""
+        self.pauses = Pauses()
         self._slots: dict[str, memoryview] = {}
 
     # For subclasses to define.
@@ -325,7 +192,7 @@ class Driver:
     def start_redis(self) -> str:
         """Start a Redis of our own, all in memory, and return its name and version."""
         self.processes.start(
-            "redis-server", "--bind", "127.0.0.1", "--port", port(), "--dir", folder(),
+            "redis-server", "--bind", "127.0.0.1", "--port", port(), "--dir", working.folder(),
             "--save", "", "--appendonly", "no", "--loglevel", "warning",
         )  # fmt: skip
         self.wait_until(lambda: _exchange(b"PING\r\n").startswith(b"+PONG"), "Redis")
@@ -355,7 +222,7 @@ class Driver:
         for name in self._marks("executed"):
             if name not in self._slots:
                 # A file that was just made may be empty still.
-                with (folder() / name).open("rb") as file, contextlib.suppress(ValueError):
+                with (working.folder() / name).open("rb") as file, contextlib.suppress(ValueError):
                     mapped = mmap.mmap(file.fileno(), 8, access=mmap.ACCESS_READ)
                     self._slots[name] = memoryview(mapped).cast("q")
         return sum(slot[0] for slot in self._slots.values())
@@ -364,31 +231,38 @@ class Driver:
         return len({name.split("-")[1] for name in self._marks("ready")}) >= self.workers
 
     def _marks(self, kind: str) -> list[str]:
-        return [name for name in os.listdir(folder()) if name.startswith(f"{kind}-")]
+        return [name for name in os.listdir(working.folder()) if name.startswith(f"{kind}-")]
 
-    def _latencies(self) -> list[int]:
-        files = (folder() / name for name in self._marks("latencies"))
-        return [int(line) for file in files for line in file.read_bytes().split(b"\n")[:-1]]
+    def _latencies(self) -> list[list[int]]:
+        files = (working.folder() / name for name in self._marks("latencies"))
+        lines = (line for file in files for line in file.read_bytes().split(b"\n")[:-1])
+        return [list(map(int, line.split())) for line in lines]
 
     # Orders.
 
     def obey_start(self) -> dict[str, Any]:
         """Everything is up when this returns."""
-        return {"ready": self.start()}
+        return {"ready": self.start(), "pids": self.pids, "url": f"tcp://127.0.0.1:{port()}"}
 
-    def obey_throughput(self, tasks: int) -> dict[str, Any]:
-        """W1."""
+    def obey_throughput(self, tasks: int, size: int = 0, **options: Any) -> dict[str, Any]:
+        """W1; with ``size``, of bodies that are so many bytes."""
+        payload = b"x" * size
+        self.make = (lambda i: payload) if size else body
+        self.options |= options
+        before = self.pauses.count, self.pauses.total_s
         began = monotonic()
         self.throughput(tasks)
-        return {"tasks": tasks, "seconds": monotonic() - began}
+        seconds = monotonic() - began
+        return {"tasks": tasks, "seconds": seconds, "gc": self.pauses.since(*before)}
 
     def obey_latency(self, tasks: int, rate: float) -> dict[str, Any]:
-        """W2."""
+        """W2. Of each task, the time since it was due and since the call, where a driver notes
+        that, too."""
         for name in self._marks("latencies"):
-            os.truncate(folder() / name, 0)
+            os.truncate(working.folder() / name, 0)
         self.pace(tasks, rate)
         self.wait_until(lambda: len(self._latencies()) >= tasks, "the last task's start")
-        return {"tasks": tasks, "latencies_ns": self._latencies()}
+        return {"latencies_ns": self._latencies()}
 
     def obey_wordcount(self, tasks: int) -> dict[str, Any]:
         """W3. `RuntimeError` if the system's sum is not that of a direct count."""
@@ -396,8 +270,8 @@ class Driver:
         began = monotonic()
         counted = self.count(chunks)
         seconds = monotonic() - began
-        if counted != sum(map(words, chunks)):
-            raise RuntimeError(f"counted {counted} words, not {sum(map(words, chunks))}")
+        if counted != sum(map(working.words, chunks)):
+            raise RuntimeError(f"counted {counted} words, not {sum(map(working.words, chunks))}")
         return {"tasks": tasks, "seconds": seconds, "words": counted}
 
 
@@ -429,6 +303,29 @@ class AsyncDriver(Driver):
     async def probe_async(self, due_ns: int) -> None:
         """Send one task that calls `note_latency`."""
         raise NotImplementedError
+
+
+class Pauses:
+    """The garbage collections of this process: how many, and how long in all, seconds."""
+
+    def __init__(self) -> None:
+        self.count, self.total_s, self.longest_s = 0, 0.0, 0.0
+        self._began = 0.0
+        gc.callbacks.append(self.note)
+
+    def note(self, phase: str, about: dict[str, int]) -> None:
+        if phase == "start":
+            self._began = monotonic()
+        elif self._began:
+            pause_s = monotonic() - self._began
+            self.count += 1
+            self.total_s += pause_s
+            self.longest_s = max(self.longest_s, pause_s)
+
+    def since(self, count: int, total_s: float) -> dict[str, float]:
+        """What came since then; the longest pause is that of all times."""
+        return {"count": self.count - count, "total": (self.total_s - total_s) * 1e3,
+                "max": self.longest_s * 1e3}  # fmt: skip
 
 
 def _exchange(request: bytes) -> bytes:

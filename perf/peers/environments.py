@@ -19,6 +19,12 @@ DEFAULT = Path("~/.cache/zqueue-peers")
 STAMP = "zqueue-peers.txt"
 
 
+def program(name: str) -> str | None:
+    """Where a program is, also where Debian has those of PostgreSQL; None if it is not there."""
+    servers = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")))
+    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *servers[-1:]]))
+
+
 class Environments:
     """The folder that holds one environment for each system that needs one."""
 
@@ -38,9 +44,9 @@ class Environments:
         if peer.environment and not self._is_made(peer.environment):
             where = self.folder / peer.environment
             lacks[f"an environment in {where}"] = self._setup_command(peer.environment)
-        for program in peer.programs:
-            if shutil.which(program) is None:
-                lacks[program] = PROGRAMS[program]
+        for name in peer.programs:
+            if program(name) is None:
+                lacks[name] = PROGRAMS[name]
         needed = peer.modules
         if peer.against:
             needed += BY_NAME[peer.against].modules

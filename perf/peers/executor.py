@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 from concurrent.futures import ProcessPoolExecutor
 
-from bodies import body
+from lab.bodies import body
 
-from peers import driver
+from peers import driver, processes, working
 from peers.packed import TEXTS
 from peers.pool import noop
 
@@ -16,14 +16,12 @@ class Driver(driver.Driver):
     """The pool is in this process; its workers are our children."""
 
     def start(self) -> str:
-        """The processes, at the first tasks."""
-        self._pool = ProcessPoolExecutor(self.workers, initializer=driver.end_with_parent)
+        self._pool = ProcessPoolExecutor(self.workers, initializer=processes.end_with_parent)
         self.wait_for_workers()
         return f"ProcessPoolExecutor, Python {platform.python_version()}"
 
     def hello(self) -> None:
-        """One task."""
-        self._pool.submit(driver.hello)
+        self._pool.submit(working.hello)
 
     def throughput(self, tasks: int) -> None:
         """Until all results, which are None, are back."""
@@ -36,16 +34,14 @@ class Driver(driver.Driver):
                 future.result()
 
     def probe(self, due_ns: int) -> None:
-        """One task."""
-        self._pool.submit(driver.note_latency, due_ns)
+        self._pool.submit(working.note_latency, due_ns)
 
     def count(self, chunks: list[str]) -> int:
         """Results in order."""
         if self.bodies > 1:
-            return sum(self._pool.map(driver.words, chunks, chunksize=TEXTS))
-        futures = [self._pool.submit(driver.words, chunk) for chunk in chunks]
+            return sum(self._pool.map(working.words, chunks, chunksize=TEXTS))
+        futures = [self._pool.submit(working.words, chunk) for chunk in chunks]
         return sum(future.result() for future in futures)
 
     def close(self) -> None:
-        """Its processes."""
         self._pool.shutdown(cancel_futures=True)

@@ -4,43 +4,23 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from bodies import body
 from huey import RedisHuey
+from lab.bodies import body
 
-from peers import driver
+from peers import driver, working
 
 huey = RedisHuey("peers", url=driver.redis_url())
 
 
-@huey.task()
-def hello() -> None:
-    """Shows its worker."""
-    driver.hello()
-
-
-@huey.task()
-def noop(body: object) -> None:
-    """W1. A result of None is not kept."""
-    driver.executed()
-
-
-@huey.task()
-def probe(due_ns: int) -> None:
-    """W2."""
-    driver.note_latency(due_ns)
-
-
-@huey.task()
-def count(text: str) -> int:
-    """W3."""
-    return driver.words(text)
+hello, noop, probe, count = map(
+    huey.task(), (working.hello, working.noop, working.note_latency, working.words)
+)
 
 
 class Driver(driver.Driver):
     """Huey's side of the comparison."""
 
     def start(self) -> str:
-        """Redis, one consumer with its processes."""
         redis = self.start_redis()
         self.processes.start_python(
             "-m", "huey.bin.huey_consumer", "peers.huey.huey", "-k", "process", "-w", self.workers,
@@ -50,7 +30,6 @@ class Driver(driver.Driver):
         return f"Huey {version('huey')}, {redis}"
 
     def hello(self) -> None:
-        """One task."""
         hello()
 
     def throughput(self, tasks: int) -> None:
@@ -61,7 +40,6 @@ class Driver(driver.Driver):
         self.wait_until(lambda: self.executed() >= wanted, "the last task's end")
 
     def probe(self, due_ns: int) -> None:
-        """One task."""
         probe(due_ns)
 
     def count(self, chunks: list[str]) -> int:

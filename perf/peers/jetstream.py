@@ -7,7 +7,7 @@ import asyncio
 from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, PubAck, RetentionPolicy, StorageType
 
-from peers import driver, nats_core, packed
+from peers import driver, nats_core, packed, working
 
 IN_FLIGHT = 4000
 """Messages published and not confirmed, or delivered and not acknowledged: the client's default
@@ -24,7 +24,8 @@ class Driver(nats_core.Driver):
 
     def __init__(self, **options: object) -> None:
         super().__init__(**options)
-        self.server = {"jetstream": {"store_dir": str(driver.folder())}}
+        synced = {key: options[key] for key in ("sync_interval",) if key in options}
+        self.server = {"jetstream": {"store_dir": str(working.folder()), **synced}}
 
     async def connect(self) -> None:
         """The client and the stream."""
@@ -76,7 +77,7 @@ async def work() -> None:
         config=ConsumerConfig(max_ack_pending=IN_FLIGHT, ack_wait=60), **nats_core.UNBOUNDED,
     )  # fmt: skip
     await client.flush()
-    driver.mark_ready()
+    working.mark_ready()
     await asyncio.Event().wait()
 
 

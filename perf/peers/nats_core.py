@@ -8,13 +8,14 @@ import socket
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from time import monotonic_ns
 from typing import Any
 
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from peers import driver, packed
+from peers import driver, packed, working
 
 UNBOUNDED: dict[str, Any] = {"pending_msgs_limit": 0, "pending_bytes_limit": 0}
 """With its bounds the client drops what its own program has no time for yet."""
@@ -27,11 +28,10 @@ class Driver(driver.AsyncDriver):
     server: dict[str, Any] = {}  # noqa: RUF012
 
     def start(self) -> str:
-        """The server and the workers."""
         self._pack, self._unpack = packed.codec()
         # The server cuts off clients that are further behind than this (64 MB by default).
         options = {"listen": f"127.0.0.1:{driver.port()}", "max_pending": 1 << 30, **self.server}
-        config = driver.folder() / "server.conf"
+        config = working.folder() / "server.conf"
         config.write_text(json.dumps(options))
         self.processes.start(Path(sys.prefix) / "bin" / "nats-server", "-c", config)
         self.wait_until(_listens, "the server")
@@ -71,7 +71,7 @@ class Driver(driver.AsyncDriver):
         wanted = self.executed() + tasks
 
         async def run() -> None:
-            for message in packed.no_ops(tasks, self.bodies, self._pack):
+            for message in packed.no_ops(tasks, self.bodies, self._pack, self.make):
                 await self.send(message)
             await self.flush()
 
@@ -81,8 +81,7 @@ class Driver(driver.AsyncDriver):
         )
 
     async def probe_async(self, due_ns: int) -> None:
-        """One message."""
-        await self.send(self._pack(due_ns))
+        await self.send(self._pack((due_ns, monotonic_ns())))
 
     def count(self, chunks: list[str]) -> int:
         """Results in any order."""
@@ -98,7 +97,6 @@ class Driver(driver.AsyncDriver):
         return self._total
 
     def close(self) -> None:
-        """Its connection."""
         self.run(self.client.close())
 
 
@@ -124,7 +122,7 @@ async def work() -> None:
 
     await client.subscribe("tasks", queue="workers", cb=take, **UNBOUNDED)
     await client.flush()
-    driver.mark_ready()
+    working.mark_ready()
     await asyncio.Event().wait()
 
 

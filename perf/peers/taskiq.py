@@ -6,11 +6,11 @@ import asyncio
 from importlib.metadata import version
 
 import redis
-from bodies import body
+from lab.bodies import body
 from taskiq.serializers import ORJSONSerializer
 from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
 
-from peers import driver
+from peers import driver, working
 
 TOGETHER = 100
 
@@ -28,32 +28,31 @@ counting = (
 @broker.task(task_name="hello")
 async def hello() -> None:
     """Shows its worker. Blocks it, so that the others get some too."""
-    driver.hello()
+    working.hello()
 
 
 @broker.task(task_name="noop")
 async def noop(body: dict[str, object]) -> None:
     """W1."""
-    driver.executed()
+    working.executed()
 
 
 @broker.task(task_name="probe")
 async def probe(due_ns: int) -> None:
     """W2."""
-    driver.note_latency(due_ns)
+    working.note_latency(due_ns)
 
 
 @counting.task(task_name="count")
 async def count(text: str) -> int:
     """W3."""
-    return driver.words(text)
+    return working.words(text)
 
 
 class Driver(driver.AsyncDriver):
     """Taskiq's side of the comparison."""
 
     def start(self) -> str:
-        """Redis, a worker command for tasks without results and one for those with."""
         about = self.start_redis()
         for name in ("broker", "counting"):
             self.processes.start_python(
@@ -67,7 +66,6 @@ class Driver(driver.AsyncDriver):
         return f"Taskiq {version('taskiq')}, {about}"
 
     def hello(self) -> None:
-        """One task."""
         self.run(hello.kiq())
 
     def throughput(self, tasks: int) -> None:
@@ -86,7 +84,6 @@ class Driver(driver.AsyncDriver):
         return not group["pending"] and not group["lag"]
 
     async def probe_async(self, due_ns: int) -> None:
-        """One task."""
         await probe.kiq(due_ns)
 
     def count(self, chunks: list[str]) -> int:
@@ -103,7 +100,6 @@ class Driver(driver.AsyncDriver):
         return self.run(run())
 
     def close(self) -> None:
-        """Its connections."""
         for each in (broker, counting):
             self.run(each.shutdown())
         self._redis.close()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zqueue.core.batch import OVERHEAD_BYTES, Batch, Frame
+from zqueue.core.batch import OVERHEAD_BYTES, Batch, Published
 from zqueue.errors import ProtocolError
 
 
@@ -21,7 +21,7 @@ def header(count: int) -> bytes:
 
 def make(count: int, **more: object) -> Batch:
     body = b"#" + bytes(65 + i % 26 for i in range(count))
-    return Batch.whole(Frame("q", "t", body, count, **more))  # type: ignore[arg-type]
+    return Batch.whole(Published("q", "t", body, count, **more))  # type: ignore[arg-type]
 
 
 def test_a_whole_batch_is_its_frame() -> None:
@@ -69,7 +69,7 @@ def test_a_frame_that_cannot_be_cut_is_looked_at_once() -> None:
         looked += 1
         raise ProtocolError("malformed", "not an array")
 
-    whole = Batch.whole(Frame("q", "t", b"?????", 5))
+    whole = Batch.whole(Published("q", "t", b"?????", 5))
     for _ in range(3):
         with pytest.raises(ProtocolError, match="not an array"):
             whole.part(1, 2).body(index, header)

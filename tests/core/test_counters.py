@@ -23,3 +23,11 @@ def test_as_they_were_counted() -> None:
 def test_a_misspelt_counter_is_an_error() -> None:
     with pytest.raises(AttributeError):
         Counters().publishd = 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_counting_by_name(name: str) -> None:
+    counters = Counters()
+    counters.count(name, 2)
+    counters.count(name, 3)
+    assert {key: n for key, n in counters.as_dict().items() if n} == {name: 5}

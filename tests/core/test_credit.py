@@ -15,12 +15,6 @@ def settled(task_s: float, slots: int = 1, runs: int = 60) -> CreditMeter:
     return meter
 
 
-def test_starts_with_a_task_for_each_slot() -> None:
-    assert CreditMeter().credit == 1
-    assert CreditMeter(8).credit == 8
-    assert repr(CreditMeter()) == "<CreditMeter credit 1, None s a task>"
-
-
 def test_starts_slowly() -> None:
     meter = CreditMeter()
     values = []
@@ -38,10 +32,6 @@ def test_starts_slowly() -> None:
 def test_holds_so_much_work(task_s: float, credit: int) -> None:
     assert settled(task_s * 0.999).credit == credit
     assert TARGET_S == 0.05
-
-
-def test_slots_are_always_filled() -> None:
-    assert settled(10.0, slots=8).credit == 8
 
 
 def test_follows_a_change() -> None:

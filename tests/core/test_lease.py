@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from zqueue.core.batch import Batch, Frame
+from zqueue.core.batch import Batch, Published
 from zqueue.core.lease import Lease, LeaseTable
 
 
 def make(*counts: int) -> list[Batch]:
-    return [Batch.whole(Frame("q", "t", b"", count)) for count in counts]
+    return [Batch.whole(Published("q", "t", b"", count)) for count in counts]
 
 
 def runs_of(positions: set[int]) -> list[tuple[int, int]]:
@@ -23,21 +23,6 @@ def runs_of(positions: set[int]) -> list[tuple[int, int]]:
         else:
             runs.append((position, 1))
     return runs
-
-
-def test_everything_is_open_at_first() -> None:
-    lease = Lease(7, "me", make(3, 1))
-    assert lease.tasks == 4
-    assert [list(lease.open_runs(i)) for i in (0, 1)] == [[(0, 3)], [(0, 1)]]
-    assert repr(lease) == "<Lease 7: 4 open in 2 batches>"
-
-
-def test_a_run_closes_once() -> None:
-    lease = Lease(7, "me", make(5))
-    assert lease.close(0, 1, 2)
-    assert not lease.close(0, 1, 2)
-    assert lease.tasks == 3
-    assert list(lease.open_runs(0)) == [(0, 1), (3, 2)]
 
 
 def test_a_run_that_overlaps_changes_nothing() -> None:
@@ -56,15 +41,6 @@ def test_a_run_beyond_the_batch_changes_nothing() -> None:
                 (0, -1, 1), (0, 0, -1), (big, 0, 1)):  # fmt: skip
         assert not lease.close(*run), run
     assert lease.tasks == 6
-
-
-def test_a_batch_is_closed_when_all_of_it_is() -> None:
-    lease = Lease(7, "me", make(2, 2))
-    lease.close(0, 1, 1)
-    assert not lease.is_closed(0)
-    lease.close(0, 0, 1)
-    assert lease.is_closed(0)
-    assert not lease.is_closed(1)
 
 
 @given(

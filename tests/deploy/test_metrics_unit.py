@@ -22,16 +22,9 @@ def test_it_is_as_safe_as_a_broker_but_for_what_it_runs():
     broker, metrics = dict(parse(BROKER)["Service"]), dict(SERVICE)
     differing = {k for k in broker.keys() | metrics.keys() if broker.get(k) != metrics.get(k)}
     assert differing == {
-        "ExecStart", "LimitNOFILE", "Nice", "RuntimeDirectory", "RuntimeDirectoryMode",
-        "TimeoutStopSec",
+        "ExecStart", "LimitNOFILE", "Nice", "RestartPreventExitStatus", "RuntimeDirectory",
+        "RuntimeDirectoryMode", "StateDirectory", "StateDirectoryMode", "TimeoutStopSec",
     }  # fmt: skip
-
-
-def test_it_comes_back():
-    """And a broker that is not there is no reason not to start."""
-    unit = parse(METRICS)["Unit"]
-    assert unit["StartLimitIntervalSec"] == "0"
-    assert not {"Requires", "BindsTo", "PartOf", "Requisite"} & set(unit)
 
 
 def test_the_command_is_one_that_there_is():

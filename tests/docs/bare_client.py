@@ -17,12 +17,12 @@ import zmq
 
 VERSION = 1
 HELLO, WELCOME, REFUSE, HEARTBEAT, GOODBYE = 1, 2, 3, 4, 5
-PUBLISH, CONFIRM, RESULT, AWAIT = 10, 11, 12, 13
-CREDIT, DELIVER, SETTLE, DEPARTED, PROGRESS = 20, 21, 22, 23, 24
+PUBLISH, CONFIRM, RESULT, AWAIT, CANCEL, KNOWN = 10, 11, 12, 13, 14, 15
+CREDIT, DELIVER, SETTLE, DEPARTED, PROGRESS, STOP = 20, 21, 22, 23, 24, 25
 ASK, TELL, REPORT, CONTROL = 30, 31, 32, 33
 
 REPLY = 1
-DONE, RESULTS, FAILED, RETURNED, OPEN = 0, 1, 2, 3, 4
+DONE, RESULTS, FAILED, RETURNED, OPEN, RETRY, CANCELLED, EXPIRED = range(8)
 
 FRAME_BYTES_MAX = 16777216
 PATIENCE_S = 20.0
@@ -300,8 +300,11 @@ class Observer(Peer):
         """What the broker tells."""
         self.say(ASK, what)
         _, fields, frames = self.hear(TELL)
-        assert (fields, len(frames)) == ([], 1)
         told: dict[str, Any] = unpack(frames[0])
+        letters = told.get("letters", [])
+        assert (fields, len(frames)) == ([], 1 + len(letters))
+        for letter, body in zip(letters, frames[1:], strict=True):
+            letter["body"] = unpack(body)
         return told
 
     def control(self, action: str, queue: str) -> tuple[bool, bool]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import zqueue
+from tests.shell import Shell
+from zqueue.testing import InProcess
+
 from .bare_client import Wires
-from .commands import Shell
-from .processes import broker
+from .processes import HEARTBEAT_S, LIVENESS_S
 
 
 @pytest.fixture
@@ -19,8 +21,10 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def wires(url: str) -> Iterator[Wires]:
-    with broker(url), Wires(url) as wires:
+def wires() -> Iterator[Wires]:
+    """To a broker in a thread of ours."""
+    times = {"heartbeat_s": HEARTBEAT_S, "liveness_s": LIVENESS_S}
+    with InProcess(zqueue.App(), worker=False, **times) as pool, Wires(pool.url) as wires:
         yield wires
 
 
@@ -28,7 +32,4 @@ def wires(url: str) -> Iterator[Wires]:
 def shell(tmp_path: Path) -> Iterator[Shell]:
     shell = Shell(tmp_path)
     yield shell
-    for process in reversed(shell.started):
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+    shell.stop()

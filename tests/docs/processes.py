@@ -3,53 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
-import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from time import monotonic
 
+from zqueue.testing import Process, Processes
+
 from .bare_client import Peer
-from .page import ROOT
 
 HEARTBEAT_S, LIVENESS_S = 0.2, 1.0
-STOP_S = 20.0
-
-
-def start(*arguments: str) -> subprocess.Popen[bytes]:
-    """A zqueue process."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("ZQUEUE_")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "zqueue", "--log-level", "error", *arguments],
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-    )
-
-
-def stop(process: subprocess.Popen[bytes]) -> int:
-    """Ask a process to end, and wait for it."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-    return process.wait(STOP_S)
 
 
 @contextlib.contextmanager
-def running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process while the block runs."""
-    process = start(*arguments)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait(STOP_S)
+def running(*arguments: str) -> Iterator[Process]:
+    """``zqueue …`` while the block runs."""
+    with tempfile.TemporaryDirectory(prefix="zqueue-") as folder:
+        processes = Processes(Path(folder))
+        try:
+            yield processes.zqueue(*arguments)
+        finally:
+            processes.end()
 
 
-def broker(url: str, *options: str) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+def broker(url: str, *options: str) -> contextlib.AbstractContextManager[Process]:
     """A broker process with short times."""
     times = ("--heartbeat", str(HEARTBEAT_S), "--liveness", str(LIVENESS_S))
     return running("broker", "--bind", url, *times, "--drain-timeout", "10", *options)

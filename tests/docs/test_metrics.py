@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
 import re
+import select
 import signal
+import subprocess
 import sys
 import urllib.request
-from time import monotonic, sleep
 
 import pytest
 
-from tests.docs.commands import ROOT, Shell, commands, file_block
+from tests.docs.commands import commands, file_block
+from tests.shell import ROOT, Shell
 from tests.system.harness import free_port, wait_until
 
 DOCUMENT = "docs/metrics.md"
@@ -47,7 +50,7 @@ def served(shell: Shell) -> Shell:
     shell.env["ZQUEUE_BROKER_DRAIN_TIMEOUT"] = "1"  # There are tasks that nobody runs.
     shell.start("zqueue broker")
     shell.start("zqueue worker render.py")
-    shell.wait_for("zqueue info --json", '"render": "default"')
+    shell.wait_for(lambda state: "render" in state["tasks"])
     return shell
 
 
@@ -99,47 +102,42 @@ def test_queues_are_held_up(served: Shell) -> None:
 @pytest.mark.system
 @pytest.mark.parametrize("command", ["zqueue info -i 1", "zqueue info -i 1 --json"])
 def test_info_again_and_again(served: Shell, command: str) -> None:
-    seen = served.folder / "seen"
-    seen.touch()
-    process = served.start(f"{command} > {seen}")
+    process = served.start(command)
     times = "uptime_s" if "json" in command else "broker ipc"
-    wait_until(lambda: seen.read_text().count(times) >= 2, what="two answers")
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=10) == 0
+    wait_until(lambda: process.out.count(times) >= 2, what="two answers")
+    process.send(signal.SIGINT)
+    assert process.wait() == 0
 
 
 @pytest.mark.system
 def test_top(served: Shell) -> None:
     pytest.importorskip("textual")
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(served.folder)
-        os.execve("/bin/sh", ["sh", "-c", "exec zqueue top"], {**served.env, "TERM": "xterm"})
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(
+        ["sh", "-c", "exec zqueue top"], cwd=served.folder, stdin=end, stdout=end, stderr=end,
+        env={**served.env, "TERM": "xterm"}, start_new_session=True,
+    )  # fmt: skip
+    os.close(end)
     shown = b""
-    deadline = monotonic() + 20
     while b"default" not in shown:
-        assert monotonic() < deadline, shown.decode(errors="replace")
+        assert select.select([terminal], [], [], 20)[0], shown.decode(errors="replace")
         shown += os.read(terminal, 65536)
     os.write(terminal, b"q")
-    while os.waitpid(pid, os.WNOHANG) == (0, 0):
-        assert monotonic() < deadline
-        try:
+    with contextlib.suppress(OSError):  # It is at its end when the process is.
+        while select.select([terminal], [], [], 20)[0]:
             os.read(terminal, 65536)
-        except OSError:
-            sleep(0.02)
+    assert process.wait(20) == 0
     os.close(terminal)
 
 
 @pytest.mark.system
 def test_traces_and_logs(served: Shell) -> None:
     command, _ = commands(DOCUMENT)[-1]
-    for process in served.started[1:]:
-        process.send_signal(signal.SIGTERM)  # Both files serve the default queue.
-    log = served.folder / "log"
-    served.start(f"{command} 2> {log}")
-    served.wait_for("zqueue info --json", '"trace_id": "default"')
+    served.processes.all[1].send(signal.SIGTERM)  # Both files serve the default queue.
+    process = served.start(command)
+    served.wait_for(lambda state: "trace_id" in state["tasks"])
     program = "from traced import app, trace_id\nwith app: print(trace_id.submit().result(20))"
     done = served.run(f"\"{sys.executable}\" -c '{program}'")
     assert re.fullmatch("[0-9a-f]{32}\n", done.stdout), done.stderr
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    lines = [json.loads(line) for line in process.err.splitlines()]
     assert {"time", "level", "logger", "pid", "message"} <= set(lines[0])

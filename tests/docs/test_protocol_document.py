@@ -12,18 +12,22 @@ import msgpack
 import pytest
 
 import zqueue.core.batch
+from zqueue.broker.figures import ADDED_UP, OTHER, Figures
+from zqueue.broker.machine import BrokerProtocol
+from zqueue.broker.outcomes import OUTCOMES
+from zqueue.config import Limits
 from zqueue.core.counters import Counters
-from zqueue.core.histogram import Histogram
-from zqueue.core.meter import TaskMeter
-from zqueue.core.pauses import PauseStats
+from zqueue.core.dead import DeadLetter, Group
 from zqueue.errors import ProtocolError
 from zqueue.handlers import Handler
-from zqueue.protocol import dispatch, messages, traced
-from zqueue.protocol.broker import BrokerProtocol, Limits
-from zqueue.protocol.figures import ADDED_UP, OTHER, Figures
-from zqueue.protocol.link import TRANSITIONS
-from zqueue.protocol.worker import LeasedBatch
-from zqueue.running import Work, current_of
+from zqueue.stats.histogram import Histogram
+from zqueue.stats.meter import TaskMeter
+from zqueue.stats.pauses import PauseStats
+from zqueue.wire import headers, messages, traced
+from zqueue.wire.link import TRANSITIONS
+from zqueue.worker.leases import LeasedBatch
+from zqueue.worker.loop import current_of
+from zqueue.worker.work import LeaseTally, Work
 
 from . import bare_client
 from .bare_client import (
@@ -33,6 +37,7 @@ from .bare_client import (
 )
 from .page import PAGE, answers, rows, section, words
 
+LETTER_ACTIONS = {messages.REPLAY, messages.DROP, messages.IMPORT}
 ACTIONS = {messages.PAUSE, messages.DRAIN, messages.RESUME}
 
 TYPES = {
@@ -52,11 +57,11 @@ def test_messages_have_the_numbers_names_and_fields_of_the_code() -> None:
         match = re.match(r"(\d+) (\w+): .*\. Frames: ", part)
         assert match, part[:60]
         fields = re.findall(r"^- `(\w+)` \((\S+)\): ", part, re.M)
-        optional = re.findall(r"^- `(\w+)` \(\S+\): optional, (\d+) if missing", part, re.M)
+        optional = re.findall(r"^- `(\w+)` \(\S+\): optional, (\S+) if missing", part, re.M)
         page[int(match[1])] = (
             match[2],
             [(name, TYPES[kind]) for name, kind in fields],
-            {name: int(value) for name, value in optional},
+            {name: json.loads(value) for name, value in optional},
         )
     code = {
         kind: (cls.__name__, list(get_type_hints(cls).items()), cls._field_defaults)
@@ -86,10 +91,10 @@ def is_heard_from(role: str, cls: type[Any]) -> bool:
     """Whether a broker lets a role say that."""
     machine = BrokerProtocol(b"12345678", Limits())
     frame = pack({"queues": ["q"]})
-    machine.receive(b"peer", [messages.encode(messages.Hello(role, b"id")), frame], 0.0)
-    assert type(messages.decode(drain(machine)[0][1][0])) is messages.Welcome
-    machine.receive(b"peer", [messages.encode(sample(cls)), frame], 0.0)
-    answers = [messages.decode(frames[0]) for _, frames in drain(machine)]
+    machine.receive(b"peer", "", [headers.encode(messages.Hello(role, b"id")), frame], 0.0)
+    assert type(headers.decode(drain(machine)[0][1][0])) is messages.Welcome
+    machine.receive(b"peer", "", [headers.encode(sample(cls)), frame], 0.0)
+    answers = [headers.decode(frames[0]) for _, frames in drain(machine)]
     return not any(
         isinstance(answer, messages.Refuse) and answer.code == messages.WRONG_ROLE
         for answer in answers
@@ -97,7 +102,7 @@ def is_heard_from(role: str, cls: type[Any]) -> bool:
 
 
 def test_roles_may_say_what_the_code_lets_them_say() -> None:
-    everybody = {"Hello", "Heartbeat", "Goodbye", "Ask", "Control"}
+    everybody = {"Hello", "Heartbeat", "Goodbye", "Ask", "Cancel", "Control"}
     for role, says, _ in roles_table():
         said = {c.__name__ for c in messages.KINDS.values() if is_heard_from(words(role)[0], c)}
         assert said == set(words(says)) | everybody, role
@@ -109,12 +114,13 @@ def roles_table() -> list[list[str]]:
 
 def test_every_message_of_a_client_or_broker_is_heard_by_the_other() -> None:
     named = {word for row in roles_table() for cell in row[1:] for word in words(cell)}
-    named |= {"Hello", "Heartbeat", "Goodbye", "Ask", "Control", "Welcome", "Tell", "Refuse"}
+    named |= {"Hello", "Heartbeat", "Goodbye", "Ask", "Cancel", "Control"}
+    named |= {"Welcome", "Tell", "Refuse"}
     assert named == {cls.__name__ for cls in messages.KINDS.values()}
 
 
 def test_codes_of_refuse() -> None:
-    others = {messages.STOPPED, messages.CRASHED, messages.TIMEOUT, *ACTIONS}
+    others = {messages.STOPPED, messages.CRASHED, messages.TIMEOUT, *ACTIONS, *LETTER_ACTIONS}
     code = {v for k, v in vars(messages).items() if k.isupper() and type(v) is str} - others
     table = rows(section("Codes of Refuse"), "code", "about", "then", "meaning, and what to do")
     page = {words(row[0])[0]: row[1:3] for row in table}
@@ -126,15 +132,15 @@ def test_codes_of_refuse() -> None:
 def test_actions_of_control() -> None:
     line = re.search(r"^- `action` \(text\): (.*)$", PAGE, re.M)
     assert line
-    assert set(words(line[1])) == ACTIONS
+    assert set(words(line[1])) == ACTIONS | LETTER_ACTIONS
     told = re.search(r"^`Tell` after `Control`: (.*) \(as it is now\)\.$", section("Maps"), re.M)
     assert told
     machine = BrokerProtocol(b"12345678", Limits())
-    machine.intake.queue("q")
+    machine.book.queue("q")
     for action in ACTIONS:
-        machine.receive(b"x", [messages.encode(messages.Control(action, "q"))], 0.0)
+        machine.receive(b"x", "", [headers.encode(messages.Control(action, "q"))], 0.0)
         ((_, (_, frame)),) = drain(machine)
-        assert list(messages.unpack_map(frame)) == words(told[1])
+        assert list(headers.unpack_map(frame)) == words(told[1])
 
 
 def test_a_traced_body() -> None:
@@ -152,7 +158,7 @@ def test_the_name_of_a_task() -> None:
     form = re.search(r"Our worker\ncalls it `(.*)` of the three", PAGE)
     assert form
     batch = LeasedBatch("q", "t", True, 9, 1, 0, b"", 0xA0A1A2A3A4A5, 7, 3)
-    work = Work(1, 0, 0, batch, [9])
+    work = Work(1, 0, 0, batch, LeaseTally(9))
     handler = Handler("t", "q", print)
     current = current_of(handler, work, 2, "", lambda *_: None)
     assert current.id == form[1] % (0xA0A1A2A3A4A5, 7, 5) == "a0a1a2a3a4a5-7-5"
@@ -171,11 +177,11 @@ def test_statuses() -> None:
         "status", "word", "ends in `Settle`, `Result`", "frame",
     )  # fmt: skip
     page = {word.upper(): int(status) for status, word, _, _ in table}
-    names = ("DONE", "RESULTS", "FAILED", "RETURNED", "OPEN")
+    names = ("DONE", "RESULTS", "FAILED", "RETURNED", "OPEN", "RETRY", "CANCELLED", "EXPIRED")
     assert page == {name: getattr(messages, name) for name in names}
     assert page == {name: getattr(bare_client, name) for name in names}
     settled = {int(row[0]) for row in table if row[2] in ("both", "Settle")}
-    assert settled == dispatch.STATUSES
+    assert settled == set(OUTCOMES)
 
 
 def test_states_of_a_link() -> None:
@@ -193,7 +199,7 @@ def test_limits_have_the_values_of_the_code() -> None:
     assert len(table) > 20
     for _, constant, value, _ in table:
         (path,) = words(constant)
-        if path.startswith("protocol.broker.Limits."):
+        if path.startswith("config.Limits."):
             found = getattr(Limits(), path.rpartition(".")[2])
         else:
             module, _, name = path.rpartition(".")
@@ -203,22 +209,36 @@ def test_limits_have_the_values_of_the_code() -> None:
 
 def test_keys_of_the_answers_to_ask() -> None:
     machine = BrokerProtocol(b"12345678", Limits())
-    machine.intake.queue("q")
+    machine.book.queue("q")
     tables = answers()
-    assert set(tables["info"]) > set(machine.info()), "the process tells the rest, see the stories"
-    assert set(words(tables["info"]["queues"])) == set(machine.info()["queues"]["q"])
+    assert set(tables["info"]) > set(machine.teller.info()), (
+        "the process tells the rest, see the stories"
+    )
+    assert set(words(tables["info"]["queues"])) == set(machine.teller.info()["queues"]["q"])
     about = pack({"queues": ["q"]})
     for role, peer in (("worker", b"w"), ("supervisor", b"s")):
-        machine.receive(peer, [messages.encode(messages.Hello(role, peer)), about], 0.0)
-        (told,) = machine.info()[f"{role}s"]
+        machine.receive(peer, "", [headers.encode(messages.Hello(role, peer)), about], 0.0)
+        (told,) = machine.teller.info()[f"{role}s"]
         assert words(tables["info"][f"{role}s"]) == list(told)
     assert words(tables["info"]["counters"]) == list(Counters().as_dict())
-    assert words(tables["info"]["dead"]) == list(machine.info()["dead"])
+    assert words(tables["info"]["dead"]) == list(machine.teller.info()["dead"])
     assert set(words(tables["info"]["batches_made"])) == set(zqueue.core.batch.reuse())
-    assert set(tables["dead"]) == {"letters", "total"}
-    stats = machine.stats()
-    assert set(tables["stats"]) == set(stats) - set(machine.info()) | {"queues"}
-    more = set(stats["queues"]["q"]) - set(machine.info()["queues"]["q"])
+    for what, name in (("dead", "letters"), ("dead-groups", "groups")):
+        (frame,) = machine.teller.answer(what, [])
+        assert list(tables[what]) == list(headers.unpack_map(frame))
+        assert name in tables[what]
+    machine.intake.ingest("q", pack([1]))
+    (frame,) = machine.teller.answer("peek", [pack({"queue": "q"})])
+    told = headers.unpack_map(frame)
+    assert list(tables["peek"]) == list(told)
+    assert words(tables["peek"]["tasks"]) == [*told["tasks"][0], "error"]
+    assert words(tables["dead-groups"]["groups"]) == list(Group._fields)
+    letter = rows(section("Maps"), "key of a letter", "meaning")
+    told = [word for row in letter for word in words(row[0])]
+    assert set(told) == set(DeadLetter._fields) - {"body"} | {"nbytes"}
+    stats = machine.teller.stats()
+    assert set(tables["stats"]) == set(stats) - set(machine.teller.info()) | {"queues"}
+    more = set(stats["queues"]["q"]) - set(machine.teller.info()["queues"]["q"])
     assert set(words(tables["stats"]["queues"])) == more | {"info"}
     assert set(words(tables["stats"]["other_queues"])) == set(stats["other_queues"])
     asked = re.search(r"^- `what` \(text\): (.*)$", section("The messages"), re.M)
@@ -303,13 +323,13 @@ def example() -> list[tuple[str, str, list[bytes]]]:
 def test_the_bytes_of_the_example_are_the_messages_they_say() -> None:
     names = set()
     for _, name, frames in example():
-        message = messages.decode(frames[0])
+        message = headers.decode(frames[0])
         assert type(message).__name__ == name
-        assert messages.encode(message) == frames[0]
+        assert headers.encode(message) == frames[0]
         names.add(name)
     assert names >= {
         "Hello", "Welcome", "Publish", "Confirm", "Deliver", "Progress", "Settle",
-        "Result", "Report", "Control", "Tell",
+        "Result", "Report", "Control", "Cancel", "Tell",
     }  # fmt: skip
 
 
@@ -323,9 +343,9 @@ def test_a_broker_answers_the_bytes_of_the_example_with_those_of_the_example() -
             answers.remove(answered[0])
         else:
             now = 0.0 if way[0] == "P" else 0.002  # Two milliseconds with the broker.
-            machine.receive(way[0].encode(), frames, now)
+            machine.receive(way[0].encode(), "", frames, now)
             answers += [(f"B>{peer.decode()}", sent) for peer, sent in drain(machine)]
-    assert [messages.decode(frames[0]) for _, frames in answers] == [
+    assert [headers.decode(frames[0]) for _, frames in answers] == [
         messages.Welcome(machine.id, 1000, 5000)  # The worker's, which the page leaves out.
     ]
     met = machine.figures.tasks["send"]
@@ -339,18 +359,18 @@ def test_a_header_may_be_longer_and_must_not_be_shorter() -> None:
         for hint in get_type_hints(cls).values():
             values.append({int: 1, str: "x", bytes: b"x"}.get(hint, []))
         longer = pack([1, kind, *values, "new", [1, {}], None])
-        assert messages.decode(longer) == cls(*values)
+        assert headers.decode(longer) == cls(*values)
         required = len(values) - len(cls._field_defaults)
-        assert messages.decode(pack([1, kind, *values[:required]])) == cls(*values[:required])
+        assert headers.decode(pack([1, kind, *values[:required]])) == cls(*values[:required])
         if required:
             with pytest.raises(ProtocolError):
-                messages.decode(pack([1, kind, *values[: required - 1]]))
+                headers.decode(pack([1, kind, *values[: required - 1]]))
         with pytest.raises(ProtocolError):
-            messages.decode(pack([1, kind, *values, {"a": "map"}]))
+            headers.decode(pack([1, kind, *values, {"a": "map"}]))
     for batch in (["t", 1, 2, 3], ["t", 1, 2, 3, 4], ["t", *range(8)]):
-        messages.decode(pack([1, DELIVER, 1, "q", [batch]]))
+        headers.decode(pack([1, DELIVER, 1, "q", [batch]]))
     for batch in (["t", 1, 2], ["t", 1, 2, 3, "x"]):
         with pytest.raises(ProtocolError):
-            messages.decode(pack([1, DELIVER, 1, "q", [batch]]))
-    many = messages.decode(pack([1, AWAIT, list(range(5000))]))
+            headers.decode(pack([1, DELIVER, 1, "q", [batch]]))
+    many = headers.decode(pack([1, AWAIT, list(range(5000))]))
     assert many == messages.Await(list(range(5000)))

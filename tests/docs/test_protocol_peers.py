@@ -23,7 +23,7 @@ from .bare_client import (
     unpack,
 )
 from .page import report_keys
-from .processes import running, stop
+from .processes import running
 
 
 def test_a_real_producer_and_a_bare_worker(wires: Wires) -> None:
@@ -142,8 +142,9 @@ def test_a_bare_producer_and_a_real_worker(wires: Wires, tmp_path: Path) -> None
         assert (whole, broken[0], broken[1][0]) == ((RESULTS, 1), FAILED, "ProtocolError")
         producer.confirm(quiet)
         observer.until(lambda info: info["dead"]["total"] == 1)
-        ((queue, task, body, *_),) = observer.ask("dead")["letters"]
-        assert (queue, task, unpack(body)) == ("calls", "fail", [["never told"]])
+        (letter,) = observer.ask("dead")["letters"]
+        assert (letter["queue"], letter["task"]) == ("calls", "fail")
+        assert letter["body"] == [["never told"]]
 
         info = observer.until(lambda info: info["workers"][0]["report"].get("done"))
         assert info["tasks"]["add"] == "calls"
@@ -160,5 +161,5 @@ def test_a_bare_producer_and_a_real_worker(wires: Wires, tmp_path: Path) -> None
         poison = producer.publish("calls", [[]], task="die", reply=True)
         ((_, error),) = producer.results(poison, 1)
         assert error[0] == "WorkerLost"
-        assert stop(process) == 0
+        assert process.stop() == 0
     observer.until(lambda info: not info["workers"])

@@ -8,11 +8,9 @@ from typing import Any
 
 import msgpack
 import pytest
-import zmq
 
 import zqueue
 
-from . import bare_client
 from .bare_client import (
     DELIVER,
     DONE,
@@ -24,15 +22,13 @@ from .bare_client import (
     Supervisor,
     Wires,
     Worker,
-    pack,
     traced,
     unpack,
 )
 from .page import rows, section, words
-from .processes import broker, running
+from .processes import running
 
 HERE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-BIG = (1 << 63) - 1
 
 
 def ready(wires: Wires, role: Any, *arguments: Any, **options: Any) -> Any:
@@ -68,79 +64,7 @@ def test_ids_stay_the_same_however_often_a_task_is_delivered(wires: Wires) -> No
     assert again.attempts == {4}
 
 
-def test_another_broker_gives_a_task_the_same_id(url: str) -> None:
-    with Wires(url) as wires:
-        with broker(url):
-            producer = ready(wires, Producer)
-            number = producer.publish("q", ["a"])
-            producer.confirm(number)
-            frames = pack([1, bare_client.PUBLISH, number, "q", "", 0]), pack(["a"])
-        with broker(url):
-            producer.reconnect()
-            producer.is_ready = False
-            producer.hello()
-            producer.say_raw(*frames)
-            worker = ready(wires, Worker, "q").credit(1)
-            assert worker.delivery().ids == [f"{producer.id[:6].hex()}-{number}-0"]
-
-
-def test_ids_of_the_plain_lane(url: str, tmp_path: Path) -> None:
-    ingress = f"ipc://{tmp_path}/in"
-    with broker(url, "--ingest", ingress), Wires(url) as wires:
-        worker, observer = ready(wires, Worker, "q"), Observer(wires)
-        push = wires.socket(zmq.PUSH, ingress)
-        for batch in ([1, 2], [3]):
-            assert push.poll(20_000, zmq.POLLOUT)
-            push.send_multipart([b"q", pack(batch)])
-        observer.until(lambda info: info["counters"]["ingested"] == 3)
-        worker.credit(9)
-        origin = observer.ask()["id"][:12]
-        assert worker.delivery().ids == [f"{origin}-1-0", f"{origin}-1-1", f"{origin}-2-0"]
-
-
 # --- progress ---
-
-
-def test_progress_goes_to_who_awaits_the_task(wires: Wires) -> None:
-    first, second = ready(wires, Producer), ready(wires, Producer)
-    one = first.publish("q", [1, 2], reply=True)
-    two = second.publish("q", [3, 4], reply=True)
-    quiet = second.publish("q", [5])
-    first.confirm(one)
-    second.confirm(two, quiet)
-    worker = ready(wires, Worker, "q").credit(9)
-    delivery = worker.delivery()
-    place = delivery.bodies.index
-    for body in (1, 2, 3, 4, 5):
-        worker.progress(delivery.lease, place(body), body, 9)
-    worker.progress(delivery.lease, 5, 1, 1)  # There is none.
-    worker.progress(delivery.lease + 1, 0, 1, 1)
-    worker.progress(delivery.lease, place(4), 20, 9)
-    worker.is_settled()
-    heard = [[p.hear(PROGRESS)[1] for _ in range(n)] for p, n in ((first, 2), (second, 3))]
-    assert heard == [
-        [[one, 0, 1, 9], [one, 1, 2, 9]],
-        [[two, 0, 3, 9], [two, 1, 4, 9], [two, 1, 20, 9]],
-    ]
-    for peer in (first, second, worker):
-        peer.is_settled()
-        assert peer.pop(PROGRESS) is None
-
-
-def test_only_who_has_a_task_can_speak_of_it(wires: Wires) -> None:
-    producer = ready(wires, Producer)
-    producer.publish("q", [1], reply=True)
-    owner, other = ready(wires, Worker, "q").credit(1), ready(wires, Worker, "other")
-    delivery = owner.delivery()
-    for lease, position in ((delivery.lease, 0), (0, 0), (BIG, BIG)):
-        other.progress(lease, position, 1, 2)
-    other.is_settled()
-    owner.settle(delivery.lease, [0, 0, 1, DONE], credit=0)
-    owner.progress(delivery.lease, 0, 2, 2)
-    owner.is_settled()
-    producer.is_settled()
-    assert producer.pop(PROGRESS) is None
-    assert Observer(wires).ask()["counters"]["garbage"] == 0
 
 
 def test_a_real_producer_hears_a_bare_worker(wires: Wires) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.protocol.conftest import Talk
+from tests.broker.conftest import Talk
 from tests.system.conftest import (  # noqa: F401 - fixtures
     load,
     processes,
@@ -21,12 +21,13 @@ from tests.system.conftest import (  # noqa: F401 - fixtures
     workers,
 )
 from tests.system.harness import Process, Processes, free_port, wait_until
-from zqueue.core.histogram import Histogram
-from zqueue.core.meter import TaskMeter
+from zqueue.metrics.broker_watch import Watch
 from zqueue.metrics.series import Step
-from zqueue.metrics.watch import Watch
-from zqueue.protocol.codec import pack
-from zqueue.protocol.messages import Report
+from zqueue.stats.histogram import Histogram
+from zqueue.stats.meter import TaskMeter
+from zqueue.wire.codec import pack
+from zqueue.wire.messages import FAILED, Deliver, Goodbye, Report
+from zqueue.wire.unpacking import unpack
 
 Json = dict[str, Any]
 
@@ -71,15 +72,29 @@ class Watched:
         self.talk.publish(b"p", self._sequence, list(range(tasks)), queue)
         self.talk.hear()
 
-    def report(self, name: bytes = b"w", **told: Any) -> None:
+    def report(self, name: bytes = b"w", **reported: Any) -> None:
         """The worker tells of itself."""
-        self.talk.say(name, Report(), pack(told))
+        self.talk.say(name, Report(), pack(reported))
 
     def pass_s(self, seconds: float = 1.0) -> Json:
         """Time goes by, the watch is fed, and gives this."""
         self.talk.now += seconds
-        self.watch.feed(self.talk.broker.stats(), self.talk.now)
+        broker = self.talk.broker
+        (groups,) = broker.teller.answer("dead-groups", [])
+        told = {**broker.teller.stats(), "dead_groups": unpack(groups)["groups"]}
+        self.watch.feed(told, self.talk.now)
         return self.look()
+
+    def fail(self, error: str = "ValueError") -> None:
+        """A task of a queue of its own fails for good, in a worker that leaves then."""
+        talk = self.talk
+        talk.broker.set_wall(1.7e9, talk.now)
+        talk.worker(b"failing", queues="d", credit=1)
+        self._sequence += 1
+        talk.publish(b"p", self._sequence, ["x"], "d")
+        (message,) = [heard[1] for heard in talk.hear() if isinstance(heard[1], Deliver)]
+        talk.settle(b"failing", message.lease, [[0, 0, 1, FAILED]], pack([[error, "no", "where"]]))
+        talk.say(b"failing", Goodbye())
 
     def look(self) -> Json:
         """What the watch gives."""

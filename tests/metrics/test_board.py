@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.protocol.conftest import Talk
-from zqueue.core.pauses import Pauses
+from tests.broker.conftest import Talk
 from zqueue.errors import BrokerLost
 from zqueue.metrics.board import Board
 from zqueue.metrics.exposition import Form
 from zqueue.metrics.poller import Poller
+from zqueue.stats.pauses import Pauses
 
 from .test_poller import Scripted
 
@@ -33,7 +33,7 @@ def board_of(*answers: Any) -> Board:
 
 
 def test_all_get_the_same_until_the_next_tick(talk: Talk) -> None:
-    board = board_of(talk.broker.stats())
+    board = board_of(talk.broker.teller.stats())
     board.tick()
     snapshot, text = board.snapshot(), board.as_json()
     exposed = {form: board.exposed(form) for form in Form}
@@ -47,7 +47,7 @@ def test_all_get_the_same_until_the_next_tick(talk: Talk) -> None:
 
 
 def test_json_is_the_snapshot_in_one_line(talk: Talk) -> None:
-    board = board_of(talk.broker.stats(), BrokerLost("x"))
+    board = board_of(talk.broker.teller.stats(), BrokerLost("x"))
     assert json.loads(board.as_json()) == board.snapshot()
     assert b"\n" not in board.as_json()
     assert [broker["state"] for broker in board.snapshot()["brokers"]] == ["ok", "waiting"]
@@ -67,7 +67,7 @@ def test_whoever_waits_is_woken(talk: Talk) -> None:
 
 
 def test_what_is_not_ready(talk: Talk) -> None:
-    well = talk.broker.stats()
+    well = talk.broker.teller.stats()
     assert board_of(well).problems(1) == []
     assert board_of(well).problems(2) == ["u0 has 1 of 2 workers."]
     problems = board_of(well, BrokerLost("x")).problems(0)
@@ -75,6 +75,6 @@ def test_what_is_not_ready(talk: Talk) -> None:
 
 
 def test_a_broker_that_was_not_heard_for_long(talk: Talk) -> None:
-    board = board_of(talk.broker.stats())
+    board = board_of(talk.broker.teller.stats())
     board.snapshot()["brokers"][0]["seen_s"] = 6.0
-    assert board.problems(0) == ["u0 was not heard for 6 s."]
+    assert board.problems(0) == ["u0 has not answered for 6 s."]

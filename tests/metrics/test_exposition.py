@@ -1,9 +1,8 @@
-"""What Prometheus is told, read by its client library's parsers."""
+"""The exposition, read by the parsers of Prometheus' client library."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from math import inf
 from typing import Any
 
@@ -11,18 +10,15 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from zqueue.core.histogram import HIGH_S, Histogram
+from zqueue.metrics.broker_watch import Watch
 from zqueue.metrics.exposition import (
     DURATION_EDGES_S,
-    TASKS_EDGES,
     Form,
     Source,
     expose,
     form_for,
 )
-from zqueue.metrics.watch import Watch
-from zqueue.protocol.codec import pack
-from zqueue.protocol.messages import Control, Hello, Report
+from zqueue.stats.histogram import Histogram
 
 from .conftest import Watched, histogram, meter
 
@@ -107,6 +103,37 @@ def test_the_names_that_rules_and_dashboards_use(busy: Watched) -> None:
     }  # fmt: skip
 
 
+def test_a_store(busy: Watched) -> None:
+    assert "zqueue_store" not in text_of(busy.watch)
+    store = {
+        "level": "os", "data_dir": "/d", "loss_window_ms": 50, "full": True, "segments": 3,
+        "disk_bytes": 7, "live_bytes": 5, "commit": histogram(0.001, 0.002).to_wire(),
+    }  # fmt: skip
+    busy.talk.broker.teller.about = lambda: {"store": store}
+    busy.pass_s()
+    store["commit"] = histogram(0.001, 0.002, 0.003).to_wire()
+    snapshot = busy.pass_s()
+    assert snapshot["store"]["commit_ms"]["10"]["count"] == 3
+    assert snapshot["conditions"][0]["kind"] == "full-disk"
+    text = text_of(busy.watch)
+    assert value(text, "zqueue_store_info", level="os", data_dir="/d") == 1
+    assert value(text, "zqueue_store_loss_window_seconds") == 0.05
+    assert value(text, "zqueue_store_disk_bytes") == 7
+    assert value(text, "zqueue_store_full") == 1
+    assert value(text, "zqueue_store_commit_seconds_count") == 3
+
+
+def test_delayed_tasks(watched: Watched) -> None:
+    watched.join()
+    watched.pass_s()
+    assert "zqueue_queue_next_due_seconds{" not in text_of(watched.watch)
+    watched.talk.publish(b"p", 1, [1, 2], delay_ms=90_000)
+    watched.pass_s()
+    text = text_of(watched.watch)
+    assert value(text, "zqueue_queue_delayed_tasks", queue="q") == 2
+    assert 85 < value(text, "zqueue_queue_next_due_seconds", queue="q") <= 90
+
+
 def test_values(busy: Watched) -> None:
     text = text_of(busy.watch)
     assert value(text, "zqueue_up", broker=URL) == 1
@@ -125,49 +152,34 @@ def test_values(busy: Watched) -> None:
     assert value(text, "zqueue_gc_pause_max_seconds", role="worker", generation="0") == 0.002
     assert value(text, "zqueue_gc_pause_seconds_count", role="worker") == 2
     assert value(
-        text, "zqueue_task_run_quantile_seconds", quantile="0.99", window="1m"
+        text, "zqueue_task_run_quantile_seconds", q="0.99", window="1m"
     ) == pytest.approx(0.01, rel=0.011)  # fmt: skip
 
 
-def test_supervisors(watched: Watched) -> None:
-    about = pack({"pid": 4, "host": "there"})
-    for peer in (b"s", b"s2"):  # The second connection of the same one.
-        watched.talk.say(peer, Hello("supervisor", b"s" * 16), about)
-        watched.talk.say(peer, Report(), pack({"processes": 3, "restarts": 2, "rss_bytes": 9}))
+def test_dead_letters(watched: Watched) -> None:
+    watched.fail()
+    watched.fail()
+    watched.talk.control("drop", "")
+    watched.fail()
     watched.pass_s()
     text = text_of(watched.watch)
-    assert value(text, "zqueue_supervisor_processes", supervisor="there/4") == 3
-    assert value(text, "zqueue_supervisor_restarts_total", supervisor="there/4") == 2
-    assert value(text, "zqueue_supervisor_resident_memory_bytes", supervisor="there/4") == 9
+    assert value(text, "zqueue_dead_letters_total", queue="d", reason="failed") == 3
+    assert value(text, "zqueue_queue_dead_tasks_total", queue="d") == 3
+    assert value(text, "zqueue_dead_letters_kept") == 1
+    assert value(text, "zqueue_dead_letters_dropped_total") == 2
+    assert value(text, "zqueue_dead_letters_evicted_total") == 0
 
 
 def test_whether_memory_is_used_again(watched: Watched) -> None:
-    watched.talk.broker.about = lambda: {"batches_made": {"hits": 30, "misses": 4}}
+    watched.talk.broker.teller.about = lambda: {"batches_made": {"hits": 30, "misses": 4}}
     watched.pass_s()
     text = text_of(watched.watch)
     assert value(text, "zqueue_broker_batches_made_total", memory="reused") == 30
     assert value(text, "zqueue_broker_batches_made_total", memory="new") == 4
 
 
-def test_paused_is_one(watched: Watched) -> None:
-    watched.join()
-    watched.talk.say(b"x", Control("pause", "q"))
-    watched.pass_s()
-    text = text_of(watched.watch)
-    assert value(text, "zqueue_queue_paused", queue="q") == 1
-    assert value(text, "zqueue_queue_draining", queue="q") == 0
-    assert "True" not in text
-
-
-def test_what_came_in_vain_belongs_to_no_queue(busy: Watched) -> None:
-    busy.talk.publish(b"p", 1, [1])
-    busy.pass_s()
-    text = text_of(busy.watch)
-    assert value(text, "zqueue_queue_duplicates_batches_total", queue="") == 1
-
-
 @pytest.mark.parametrize("form", [Form.TEXT, Form.OPENMETRICS])
-def test_no_series_is_told_twice(busy: Watched, form: Form) -> None:
+def test_no_series_comes_twice(busy: Watched, form: Form) -> None:
     found = [(name, tuple(sorted(labels.items())))
              for name, labels, _ in samples(text_of(busy.watch, form), form)]  # fmt: skip
     assert len(found) == len(set(found))
@@ -189,7 +201,7 @@ def test_native_histograms(busy: Watched) -> None:
     assert "_bucket" not in text
     assert text.endswith("# EOF\n")
     (line,) = [line for line in text.splitlines() if line.startswith("zqueue_task_run_seconds{")]
-    counted = Histogram.from_wire(busy.talk.broker.stats()["figures"]["t"][2])
+    counted = Histogram.from_wire(busy.talk.broker.teller.stats()["figures"]["t"][2])
     native = counted.native()
     assert line.startswith(
         f'zqueue_task_run_seconds{{broker="{URL}",task="t"}} {{count:15,sum:{counted.sum},schema:5,'
@@ -200,9 +212,9 @@ def test_native_histograms(busy: Watched) -> None:
     head = "# TYPE zqueue_task_run_seconds histogram\n"
     (family,) = read_openmetrics(f"{head}{line}\n# EOF\n")
     (sample,) = family.samples
-    told = sample.native_histogram
-    assert told is not None
-    assert (told.count_value, told.schema, told.pos_deltas) == (15, 5, (15,))
+    reported = sample.native_histogram
+    assert reported is not None
+    assert (reported.count_value, reported.schema, reported.pos_deltas) == (15, 5, (15,))
 
 
 def test_a_bucket_holds_all_that_is_at_or_below_its_edge(watched: Watched) -> None:
@@ -213,20 +225,13 @@ def test_a_bucket_holds_all_that_is_at_or_below_its_edge(watched: Watched) -> No
         text = expose_one(watched, counted)
         for edge in (*DURATION_EDGES_S, inf):
             le = "+Inf" if edge == inf else str(edge)
-            told = value(text, "zqueue_confirm_seconds_bucket", le=le)
-            assert told == sum(value <= edge for value in values)
+            reported = value(text, "zqueue_confirm_seconds_bucket", le=le)
+            assert reported == sum(value <= edge for value in values)
 
 
 def expose_one(watched: Watched, counted: Histogram) -> str:
-    watched.watch.feed({**watched.talk.broker.stats(), "confirm": counted.to_wire()}, 5000.0)
+    watched.watch.feed({**watched.talk.broker.teller.stats(), "confirm": counted.to_wire()}, 5000.0)
     return text_of(watched.watch)
-
-
-def test_edges_are_powers_of_two() -> None:
-    assert DURATION_EDGES_S[0] == pytest.approx(1e-4, rel=0.25)
-    assert DURATION_EDGES_S[-1] == HIGH_S
-    assert all(b == 2 * a for a, b in pairwise(DURATION_EDGES_S))
-    assert TASKS_EDGES[-1] == 4096
 
 
 def test_a_broker_that_was_never_there() -> None:
@@ -236,7 +241,7 @@ def test_a_broker_that_was_never_there() -> None:
 
 
 def test_a_broker_that_is_gone_keeps_its_totals(busy: Watched) -> None:
-    """As Prometheus expects: what is told no more would be stale at once."""
+    """As Prometheus expects: what is no longer exposed would be stale at once."""
     busy.watch.miss("gone", busy.talk.now + 1)
     text = text_of(busy.watch)
     assert value(text, "zqueue_up") == 0
@@ -260,11 +265,11 @@ def test_hostile_names_are_values_and_no_more() -> None:
     watch = Watch(hostile(7), 0.0)
     watch.feed(stats, 0.0)
     for form in (Form.TEXT, Form.OPENMETRICS):
-        told = list(samples(text_of(watch, form), form))
-        assert {n.split("_")[0] for n, _, _ in told} == {"zqueue", "process", "python"}
-        found = {of["queue"]: v for n, of, v in told if n == "zqueue_queue_ready_tasks"}
+        reported = list(samples(text_of(watch, form), form))
+        assert {n.split("_")[0] for n, _, _ in reported} == {"zqueue", "process", "python"}
+        found = {of["queue"]: v for n, of, v in reported if n == "zqueue_queue_ready_tasks"}
         assert found == {name: n for n, name in enumerate(names)}
-        assert {of["task"] for n, of, _ in told if n == "zqueue_task_done_total"} == set(names)
+        assert {of["task"] for n, of, _ in reported if n == "zqueue_task_done_total"} == set(names)
     text_of(watch, Form.OPENMETRICS_2).encode()
 
 
@@ -276,16 +281,10 @@ def test_ten_thousand_names_are_500() -> None:
     assert sum(name == "zqueue_task_done_total" for name, _, _ in samples(text)) == 500
 
 
-def test_two_workers_of_one_name_are_told_once() -> None:
-    watch = Watch(URL, 0.0)
-    watch.feed({"workers": [{"id": str(n), "host": "h", "pid": 1} for n in range(2)]}, 0.0)
-    assert value(text_of(watch), "zqueue_worker_credit_tasks", worker="h/1") == 0
-
-
 def test_an_old_broker_tells_what_there_is(watched: Watched) -> None:
     watched.publish(5)
     watch = Watch(URL, 0.0)
-    watch.feed_old(watched.talk.broker.info(), 0.0)
+    watch.feed_old(watched.talk.broker.teller.info(), 0.0)
     text = text_of(watch)
     assert value(text, "zqueue_up") == 1
     assert value(text, "zqueue_queue_ready_tasks", queue="q") == 5

@@ -1,4 +1,4 @@
-"""The HTTP server, with real connections; what it tells was told by a real broker's machine."""
+"""The HTTP server, with real connections and the statistics of a real broker machine."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from typing import Any
 
 import pytest
 
-from tests.protocol.conftest import Talk
+from tests.broker.conftest import Talk
 from tests.system.harness import wait_until
-from zqueue.core.pauses import Pauses
-from zqueue.errors import BrokerLost, ConfigError
+from zqueue.errors import BrokerLost
 from zqueue.metrics import server as server_module
 from zqueue.metrics.board import Board
 from zqueue.metrics.poller import Poller
 from zqueue.metrics.server import CONNECTIONS_MAX, STREAMS_MAX, Server
 from zqueue.net.sockets import AddressInUse
+from zqueue.stats.pauses import Pauses
 
 from .conftest import Got, get
 from .test_poller import Scripted
 
 
 class Served:
-    """A server with a board that ticks when it is told to."""
+    """A server with a board that ticks when the test says so."""
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0, **options: Any) -> None:
         talk = Talk()
         talk.worker()
-        self.asker = Scripted(stats=talk.broker.stats())
+        self.asker = Scripted(stats=talk.broker.teller.stats())
         self.poller = Poller("tcp://somewhere:1", self.asker)
         self.board = Board([self.poller], Pauses())
         self.server = Server(self.board, host, port, **options)
@@ -106,7 +106,7 @@ def test_alive(served: Served) -> None:
 def test_not_alive(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "STUCK_S", -1.0)
     got = get(served.url + "/livez")
-    assert (got.status, got.text) == (503, "Nothing has moved for 0 s.\n")
+    assert (got.status, got.text) == (503, "The sidecar is stuck: no tick for 0 s.\n")
 
 
 def test_ready(served: Served) -> None:
@@ -151,9 +151,14 @@ def test_the_page_and_what_it_may(served: Served) -> None:
                                                            flags=re.S))  # fmt: skip
 
 
-def test_a_hash_as_browsers_make_it() -> None:
-    expected = "'sha256-qznLcsROx4GACP2dm0UCKCzCG+HiZ1guq6ZZDob/Tng='"
-    assert server_module._hash_of("alert('Hello, world.');") == expected
+def test_a_dead_letter_is_asked_of_a_watched_broker(served: Served) -> None:
+    for query in ("", "?number=1", "?broker=tcp://else:1&number=1",
+                  "?broker=tcp://somewhere:1&number=-1", "?broker=tcp://somewhere:1&number=x",
+                  "?" + "&".join("a" * 9)):  # fmt: skip
+        assert get(f"{served.url}/api/dead.json{query}").status == 400, query
+    got = get(f"{served.url}/api/dead.json?broker=tcp%3A%2F%2Fsomewhere%3A1&number=1")
+    assert got.status == 503
+    assert "no broker answers at tcp://somewhere:1" in got.text
 
 
 def test_head_is_answered_without_a_body(served: Served) -> None:
@@ -162,10 +167,6 @@ def test_head_is_answered_without_a_body(served: Served) -> None:
         head, _, body = answer.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 ")
         assert body == b""
-
-
-def test_a_question_mark_is_no_other_path(served: Served) -> None:
-    assert get(served.url + "/livez?verbose=1").status == 200
 
 
 @pytest.mark.parametrize("path", ["/x", "//", "/../etc/passwd", "/metrics/", "/page.html"])
@@ -268,14 +269,6 @@ def test_a_stream(served: Served, streams: list[Stream]) -> None:
     assert second != first
 
 
-def test_a_stream_on_which_nothing_happens(
-    served: Served, streams: list[Stream], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server_module, "IDLE_S", 0.02)
-    streams.append(stream := Stream(served))
-    assert [stream.event()[:5] for _ in range(4)] == [b"retry", b"data:", b": not", b": not"]
-
-
 def test_a_stream_whose_reader_left_ends(served: Served) -> None:
     stream = Stream(served)
     stream.event()
@@ -374,29 +367,12 @@ def test_whoever_goes_on_sending_is_not_listened_to_for_long(served: Served) -> 
         thread.join()
 
 
-def test_a_system_without_threads_left(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with monkeypatch.context() as shortage:
-        shortage.setattr(threading.Thread, "start", refuse)
-        assert served.send(b"GET /livez HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 503 ")
-    assert get(served.url + "/livez").status == 200
-    wait_until(served.idle)
-
-
 # --- where it listens ---
 
 
 def test_a_port_that_is_taken(served: Served) -> None:
-    with pytest.raises(AddressInUse, match=r"somebody listens at .* already"):
+    with pytest.raises(AddressInUse, match=r"another process listens at "):
         Server(served.board, *served.address)
-
-
-@pytest.mark.parametrize("host", ["203.0.113.1", "no.such.host.invalid"])
-def test_where_it_cannot_listen(served: Served, host: str) -> None:
-    with pytest.raises(ConfigError, match="cannot listen at"):
-        Server(served.board, host, 0)
 
 
 def has_ipv6() -> bool:

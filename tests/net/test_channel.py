@@ -12,7 +12,7 @@ import pytest
 import zmq
 
 from zqueue.net.channel import DIRECT, Channel
-from zqueue.protocol.codec import COMPILED
+from zqueue.wire.codec import COMPILED
 
 PATIENCE_S = 20.0
 URL = "inproc://here"

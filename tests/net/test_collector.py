@@ -11,7 +11,6 @@ from time import perf_counter
 import msgpack
 import pytest
 
-from zqueue.core.pauses import Pauses
 from zqueue.net.collector import (
     GENERATIONS,
     YOUNG_OBJECTS,
@@ -20,6 +19,7 @@ from zqueue.net.collector import (
     tame_collector,
     watch_collector,
 )
+from zqueue.stats.pauses import Pauses
 
 
 class Clock:

@@ -18,9 +18,6 @@ from time import monotonic, sleep
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "perf"))
-
 from peers import compare, environments, table
 from peers.child import Child, PeerFailed
 from peers.registry import BY_NAME, ENVIRONMENTS, PEERS, PROGRAMS, REFERENCES
@@ -83,27 +80,11 @@ class TestTable:
         assert ratios[2] == "450 (400 - 500)"
         assert ratios[3] == "0.5 (0.25 - 0.5)"
 
-    def test_what_was_not_measured_is_empty(self) -> None:
-        values, ratios = rows(table.report(recorded(CELERY)), "Celery")
-        assert values[4:6] == ratios[4:6] == ["", ""]
-
     def test_zqueue_has_a_row_with_what_was_measured_in_all_pairs(self) -> None:
         other = pair(0, "rq", {"W1": 500}, {"W1": 800_000})
         figures = table.figures(recorded([*CELERY, other]))
         assert list(figures) == ["celery", "rq", "zqueue-send-2"]
         assert figures["zqueue-send-2"]["W1"] == [400_000, 600_000, 495_000, 800_000]
-
-    def test_a_wide_spread_is_marked(self) -> None:
-        values, ratios = rows(table.report(recorded(CELERY)), "Celery")
-        assert values[-1] == "W2 p50"  # (4.0 - 2.0) / 2.1; that of W1 is 0.18
-        assert ratios[-1] == ""  # (0.5 - 0.25) / 0.5 is just not more than 0.5
-
-    @pytest.mark.parametrize(
-        ("values", "noisy"),
-        [([100.0, 125.0, 75.0], False), ([100.0, 126.0, 75.0], True), ([7.0], False)],
-    )
-    def test_where_noise_begins(self, values: list[float], noisy: bool) -> None:
-        assert table.is_noisy(values) == noisy
 
     def test_says_what_is_not_there(self) -> None:
         report = table.report(
@@ -142,17 +123,6 @@ class TestHowMany:
         assert driver.asked[-1] == pytest.approx(3 * tasks_s, rel=0.01)
         assert sum(driver.asked[:-1]) <= 2 * compare.WARM + driver.asked[-1]
 
-    def test_a_pause_does_not_make_it_short(self) -> None:
-        driver = Answers(400_000, pause_in=1)
-        rate = compare.rate_of(driver, "throughput", 3.0)  # type: ignore[arg-type]
-        assert rate == pytest.approx(400_000)
-        assert driver.asked[-1] == pytest.approx(3 * 400_000, rel=0.01)
-
-    def test_there_is_a_limit(self) -> None:
-        driver = Answers(9e9)
-        compare.rate_of(driver, "wordcount", 3.0)  # type: ignore[arg-type]
-        assert max(driver.asked) == driver.asked[-1] == 20_000
-
 
 class TestMissing:
     def test_an_environment_of_other_requirements_is_missing(self, tmp_path: Path) -> None:
@@ -165,13 +135,6 @@ class TestMissing:
         assert not envs.missing(peer)
         (folder / environments.STAMP).write_text("celery==4.*")
         assert len(envs.missing(peer)) == 1
-
-    def test_a_missing_module_of_zqueue_is_missing_everywhere(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(environments.importlib.util, "find_spec", lambda name: None)
-        lacks = environments.Environments().missing(BY_NAME["pool"])
-        assert lacks == {"the module zqueue": "pip install ."}
 
     @pytest.mark.system
     def test_is_refused_with_the_command_that_gets_it(self, tmp_path: Path) -> None:
@@ -186,18 +149,6 @@ class TestMissing:
         assert f"      python {script} --setup --envs {tmp_path} jetstream\n" in done.stderr
         assert "pool:" not in done.stderr
         assert "Nothing was measured" in done.stderr
-
-    @pytest.mark.system
-    def test_nothing_is_left_to_measure(self, tmp_path: Path) -> None:
-        done = run("celery", "--skip-missing", "--envs", str(tmp_path), path=tmp_path)
-        assert done.returncode == 2
-        assert done.stdout == ""
-
-    @pytest.mark.system
-    def test_unknown_names(self) -> None:
-        done = run("cellery")
-        assert done.returncode == 2
-        assert "there are: celery, dramatiq" in done.stderr
 
     @pytest.mark.system
     def test_the_list_says_who_is_ready(self, tmp_path: Path) -> None:
@@ -226,15 +177,14 @@ def run(
 def test_compare(tmp_path: Path) -> None:
     results = tmp_path / "results.json"
     done = run(
-        "pool", "pyzmq-512", "celery", "--skip-missing", "--runs", "2", "--seconds", "0.02",
+        "pool", "pyzmq-512", "celery", "--skip-missing", "--runs", "1", "--seconds", "0.02",
         "--envs", str(tmp_path), "--json", str(results), tmpdir=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Left out: Celery (celery): an environment in" in done.stdout
     assert len(rows(done.stdout, "multiprocessing.Pool.map")) == 2
     record = json.loads(results.read_text())
-    # In the second run the order is another one, and each pair is still complete.
-    assert [p["peer"] for p in record["pairs"]] == ["pool", "pyzmq-512", "pyzmq-512", "pool"]
+    assert [p["peer"] for p in record["pairs"]] == ["pool", "pyzmq-512"]
     for each in record["pairs"]:
         assert set(each["theirs"]) == set(each["ours"])
         assert all(value > 0 for value in [*each["theirs"].values(), *each["ours"].values()])
@@ -279,8 +229,8 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
 class TestDriver:
     @pytest.mark.parametrize(
         "name",
-        ["pool", "executor", "executor-512", "pyzmq", "pyzmq-512",
-         "zqueue-send-1", "zqueue-send-many-2"],
+        ["pool", "executor-512", "pyzmq-512",
+         "zqueue-send-1", "zqueue-send-many-2", "zqueue-disk-send-2"],
     )  # fmt: skip
     def test_obeys(self, name: str, start: Callable[[str], Child], tmp_path: Path) -> None:
         peer = BY_NAME[name]
@@ -291,7 +241,7 @@ class TestDriver:
         assert answer["seconds"] > 0
         answer = child.ask({"do": "latency", "tasks": 20, "rate": 200})
         assert len(answer["latencies_ns"]) == 20
-        assert min(answer["latencies_ns"]) > 0
+        assert min(due for due, _ in answer["latencies_ns"]) > 0
         answer = child.ask({"do": "wordcount", "tasks": 70})
         assert answer["words"] > 70 * 50
         assert len(pids_under(tmp_path)) > peer.workers
@@ -308,22 +258,6 @@ class TestDriver:
     def test_one_that_dies_is_told_with_its_last_words(self, start: Callable[[str], Child]) -> None:
         with pytest.raises(PeerFailed, match=r"is gone\n(.*\n)*.*No module named 'peers.nobody'"):
             start("nobody").ask({"do": "start"})
-
-    def test_one_that_does_not_answer_is_given_up(self, start: Callable[[str], Child]) -> None:
-        child = start("pool")
-        child.ask(BY_NAME["pool"].start)
-        os.kill(child.pid, signal.SIGSTOP)
-        with pytest.raises(PeerFailed, match="does not answer"):
-            child.ask({"do": "throughput", "tasks": 1}, timeout=0.05)
-        os.kill(child.pid, signal.SIGCONT)
-
-    def test_a_lost_worker_is_an_error(self, start: Callable[[str], Child], tmp_path: Path) -> None:
-        child = start("pyzmq")
-        child.ask(BY_NAME["pyzmq"].start)
-        (ready,) = tmp_path.glob("0/ready-*")
-        os.kill(int(ready.name.split("-")[1]), signal.SIGKILL)
-        with pytest.raises(PeerFailed, match="ended by itself"):
-            child.ask({"do": "throughput", "tasks": 10})
 
     def test_leaves_when_nobody_gives_orders(
         self, start: Callable[[str], Child], tmp_path: Path

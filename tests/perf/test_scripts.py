@@ -3,38 +3,100 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from lab.components import CATALOGUE
+from lab.lab import PROBE as SCALE
+from lab.lab import Lab
+from lab.result import KINDS, Component
 
 PERF = Path(__file__).parents[2] / "perf"
 
 pytestmark = pytest.mark.system
 
 
-def run(script: str, *options: str) -> str:
+def run(script: str, *options: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, str(PERF / script), *options], capture_output=True, text=True, timeout=110,
         check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert done.returncode == code, done.stderr
+    return done
 
 
 def test_compare(tmp_path: Path) -> None:
     results = tmp_path / "results.json"
-    out = run(
-        "compare.py", "--runs", "1", "--tasks", "20000", "--paced", "20", "--json", str(results)
-    )
-    assert "| send_many / raw 512 |" in out
-    figures = json.loads(results.read_text())["figures"]
-    assert all(len(values) == 1 and values[0] > 0 for values in figures.values())
-    assert {"raw one a frame, tasks/s", "send_many, 2 workers, tasks/s"} <= set(figures)
+    options = ("--runs", "1", "--tasks", "5000", "--paced", "20", "--json", str(results))
+    assert "| send_many: zqueue / raw pyzmq, rate |" in run("compare.py", *options).stdout
+    ratios = json.loads(results.read_text())["ratios"]
+    assert {"send, 2 workers: zqueue / raw pyzmq, rate",
+            "200 tasks/s: zqueue / raw pyzmq, call_p50"} <= set(ratios)  # fmt: skip
+    assert all(len(values) == 1 and values[0] > 0 for values in ratios.values())
 
 
 def test_memory() -> None:
-    out = run("memory.py", "--tasks", "50000", "--queue-mib", "2")
+    out = run("memory.py", "--tasks", "20000", "--queue-mib", "2").stdout
     assert out.count("full queue") == 2
-    assert "50,000 tasks through" in out
+    assert "20,000 tasks through" in out
+
+
+@pytest.mark.parametrize("part", ["redelivery", "restart", "delays", "waiting"])
+def test_recovery(part: str) -> None:
+    out = run("recovery.py", part, "--runs", "1", "--tasks", "200", "--waiting", "2000").stdout
+    lines = [line.split("|")[1:3] for line in out.splitlines()[2:]]
+    assert lines
+    for name, found in lines:
+        assert re.search(r"\d", found), name
+        if "missing" in name:
+            assert found.strip() == "0"
+
+
+def test_metering_says_what_it_needs(tmp_path: Path) -> None:
+    assert "--setup" in run("metering.py", "--envs", str(tmp_path), code=2).stderr
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_every_component_is_measured(name: str) -> None:
+    component = Component(name)
+    CATALOGUE[name].measure(Lab(component, SCALE, lambda text: None, with_memory=False))
+    assert component.cases
+    for case in component.cases:
+        assert {figure.partition(":")[0] for figure in case.figures} <= set(KINDS)
+        wanted = {"grew", "held"} if name == "memory" else {"rate", "p50"}
+        assert wanted & set(case.figures), case.title
+        assert all(figure.lowest >= 0 for n, figure in case.figures.items() if "grew" not in n)
+
+
+def test_report(tmp_path: Path) -> None:
+    folder = tmp_path / "found"
+    done = run("report.py", "task", "--scale", "probe", "--runs", "2", "--out", str(folder))
+    assert done.stdout.rstrip().endswith(f"report: {folder / 'report.md'}")
+    assert "task: lane.add, run 1 of 2" in done.stderr
+    result = json.loads((folder / "result.json").read_text())
+    report = (folder / "report.md").read_text()
+    assert list(result["components"]) == ["task"]
+    for case in result["components"]["task"]["cases"]:
+        for name, figure in case["figures"].items():
+            assert 1 <= len(figure["values"]) <= 2
+            assert f"| task | {case['name']} | {case['subject']} | {name} | " in report
+    assert "lane.add: zqueue / msgpack, rate" in result["components"]["task"]["ratios"]
+
+
+@pytest.mark.parametrize(
+    "options", [("nothing",), ("pool", "--runs", "0"), ("pool", "--profile", "time")], ids=" ".join
+)
+def test_what_makes_no_sense_is_refused(options: tuple[str, ...]) -> None:
+    assert "report.py: error" in run("report.py", *options, code=2).stderr
+
+
+def test_the_readme_names_what_is_there() -> None:
+    text = (PERF / "README.md").read_text()
+    assert {
+        f"{name}.py" for name in ("check", "compare", "report", "memory", "metering", "recovery")
+    } <= set(re.findall(r"`python perf/(\w+\.py)", text))
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (PERF / link).exists(), link

@@ -43,11 +43,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No option comes from the environment or from a file that lies about."""
+    _forget_options(monkeypatch)
+    # A wheel's tests run from the checkout, where `-m zqueue` would find the sources.
+    monkeypatch.chdir(tmp_path)
+
+
+def _forget_options(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("ZQUEUE_"):
             monkeypatch.delenv(name)
-    # A wheel's tests run from the checkout, where `-m zqueue` would find the sources.
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -102,22 +106,67 @@ def workers(processes: Processes, record: Record) -> StartWorkers:
     """Starts ``zqueue worker FILE -p N`` at a broker, and waits until the broker knows them."""
 
     def start(broker: Broker, app: str, count: int = 1, *options: str, wait: bool = True) -> Pool:
-        before = set(broker.worker_pids())
-        pool = Pool(
-            processes.zqueue(
-                "worker", str(APPS / app), "-p", str(count), "--url", broker.url, *options
-            )
-        )
-
-        def are_there() -> bool:
-            assert pool.process.is_running(), f"the pool ended: {pool.process.err}"
-            return len(set(broker.worker_pids()) - before) >= count and len(pool.pids) >= count
-
-        if wait:
-            wait_until(are_there, what=f"{count} workers of {app}")
-        return pool
+        return _start_pool(processes, broker, app, count, *options, wait=wait)
 
     return start
+
+
+def _start_pool(
+    processes: Processes, broker: Broker, app: str, count: int, *options: str, wait: bool = True
+) -> Pool:
+    before = set(broker.worker_pids())
+    pool = Pool(
+        processes.zqueue("worker", str(APPS / app), "-p", str(count), "--url", broker.url, *options)
+    )
+
+    def are_there() -> bool:
+        assert pool.process.is_running(), f"the pool ended: {pool.process.err}"
+        return len(set(broker.worker_pids()) - before) >= count and len(pool.pids) >= count
+
+    if wait:
+        wait_until(are_there, what=f"{count} workers of {app}")
+    return pool
+
+
+class Shared:
+    """A broker and workers for all tests of a file, and what the test that runs did there."""
+
+    def __init__(self, broker: Broker, pool: Pool, record: Record) -> None:
+        self.broker = broker
+        self.pool = pool
+        self.record = record
+        self._before: dict[str, int] = {}
+
+    def begin(self) -> None:
+        """A test begins."""
+        self._before = self.broker.wait_idle()["counters"]
+        self.record.clear()
+
+    def count(self, name: str) -> int:
+        """How much the test has added to one of the broker's counters."""
+        return self.broker.count(name) - self._before[name]
+
+
+@pytest.fixture(scope="module")
+def share(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Shared]]:
+    """``share(app, workers)``: for tests that leave no task behind and end no process."""
+    started: list[Processes] = []
+
+    def start(app: str, count: int, *, quick: bool = True) -> Shared:
+        folder = tmp_path_factory.mktemp("shared")
+        processes = Processes(folder)
+        started.append(processes)
+        record = Record(folder / "record.ndjson")
+        with pytest.MonkeyPatch.context() as patch:
+            _forget_options(patch)
+            patch.setenv("RECORD", str(record.path))
+            patch.chdir(folder)
+            broker = Broker(processes, f"ipc://{folder}/b", QUICK if quick else ())
+            return Shared(broker, _start_pool(processes, broker, app, count), record)
+
+    yield start
+    for processes in started:
+        processes.end()
 
 
 class Zqueue:
@@ -127,7 +176,7 @@ class Zqueue:
         self.folder = folder
 
     def __call__(
-        self, *arguments: str, input: str | bytes = "", timeout: float = 20.0,
+        self, *arguments: str, input: str | bytes = "", timeout: float = 60.0,
         cwd: Path | None = None, env: dict[str, str] | None = None,
     ) -> Finished:  # fmt: skip
         data = input.encode() if isinstance(input, str) else input

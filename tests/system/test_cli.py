@@ -7,25 +7,56 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from click.testing import CliRunner
 
+import zqueue
 from tests.system.harness import APPS, ask, free_port, wait_until
+from zqueue.cli import cli
 
 pytestmark = pytest.mark.system
 
 VERBS = ("broker", "worker", "send", "pipe", "info", "health", "demo")
 
 
+@pytest.fixture
+def broker(start_broker):
+    """With the usual liveness: on a busy machine, that a quick one is lost and back is told."""
+    return start_broker(quick=False)
+
+
+@pytest.fixture(scope="module")
+def shared(share):
+    """A broker with two workers of ``apps/jobs.py``."""
+    return share("jobs.py", 2, quick=False)
+
+
+@pytest.fixture
+def served(shared):
+    """The same, idle, and with an empty record."""
+    shared.begin()
+    return shared.broker
+
+
 def sentence(done):
-    """What a failed command says, once it is known to be fit for people."""
+    """What a failed command says, once it is known to be fit for people.
+
+    Lines of the user's own program may follow, indented, without a header.
+    """
     assert "Traceback" not in done.stderr
     assert "Traceback" not in done.stdout
     lines = [line for line in done.stderr.splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith(("Usage:", "Try '"))]
+    lines = [line for line in lines if not line.startswith(("Usage:", "Try '", "  "))]
     assert len(lines) == 1, f"one sentence, not {lines}"
     return lines[0]
+
+
+def mistake(*arguments, **env):
+    """What a command that is refused before it begins says; in this process."""
+    done = CliRunner(env=env).invoke(cli, arguments)
+    assert done.exit_code == 2, (arguments, env, done.output)
+    return sentence(done)
 
 
 # --- help ---
@@ -36,8 +67,8 @@ def test_help_of_every_verb(run):
     assert everything.returncode == 0
     for verb in VERBS:
         assert verb in everything.stdout
-        done = run(verb, "--help")
-        assert done.returncode == 0
+        done = CliRunner().invoke(cli, [verb, "--help"])
+        assert done.exit_code == 0
         assert "Exit codes:" in done.stdout
         options = [line for line in done.stdout.splitlines() if line.startswith("  -")]
         assert options
@@ -45,10 +76,10 @@ def test_help_of_every_verb(run):
             assert "ZQUEUE_URL" in done.stdout or f"ZQUEUE_{verb.upper()}_" in done.stdout
 
 
-def test_every_option_names_its_environment_variable(run):
+def test_every_option_names_its_environment_variable():
     missing = []
     for verb in VERBS:
-        text = " ".join(run(verb, "--help").stdout.split())
+        text = " ".join(CliRunner().invoke(cli, [verb, "--help"]).stdout.split())
         for part in text.replace(" / --no-", " ").split(" --")[1:]:
             name = part.split()[0].strip(",").partition("/")[0]
             if name.isidentifier() or "-" in name:
@@ -58,22 +89,11 @@ def test_every_option_names_its_environment_variable(run):
     assert [name for name in missing if not name.endswith("_URL")] == []
 
 
-def test_version(run):
-    import zqueue
-
+def test_version_and_an_unknown_verb(run):
     assert zqueue.__version__ in run("--version").stdout
-
-
-def test_an_unknown_verb(run):
     done = run("brokre")
     assert done.returncode == 2
     assert "brokre" in sentence(done)
-
-
-def test_no_verb_shows_the_help(run):
-    done = run()
-    assert "Usage:" in done.stdout + done.stderr
-    assert done.returncode in (0, 2)
 
 
 # --- addresses ---
@@ -88,27 +108,14 @@ def test_an_address_that_is_taken(start_broker, run, url):
     assert broker.info(), "the first broker does not notice"
 
 
-@pytest.mark.parametrize("lane", ["--ingest", "--egress"])
-@pytest.mark.parametrize("scheme", ["ipc", "tcp"])
+@pytest.mark.parametrize(("lane", "scheme"), [("--ingest", "ipc"), ("--egress", "tcp")])
 def test_an_address_of_the_plain_lane_that_is_taken(start_broker, run, tmp_path, lane, scheme):
     url = f"tcp://127.0.0.1:{free_port()}" if scheme == "tcp" else f"ipc://{tmp_path}/plain"
     value = url if lane == "--ingest" else f"q={url}"
     start_broker(lane, value)
-    with subprocess.Popen(
-        [sys.executable, "-m", "zqueue", "broker", "--bind", f"ipc://{tmp_path}/second",
-         lane, value],
-        stderr=subprocess.PIPE, text=True,
-    ) as second:  # fmt: skip
-        try:
-            code = second.wait(5)
-        except subprocess.TimeoutExpired:
-            code = None
-        finally:
-            second.kill()
-        assert second.stderr is not None
-        said = second.stderr.read()
-    assert code == 4, f"{code}: {said}"
-    assert url in said
+    done = run("broker", "--bind", f"ipc://{tmp_path}/second", lane, value)
+    assert done.returncode == 4
+    assert url in sentence(done)
 
 
 def test_a_path_that_a_killed_broker_left_behind_is_free(broker):
@@ -132,67 +139,36 @@ BAD_URLS = [
 ]  # fmt: skip
 
 
-def test_a_bad_url(run):
+BROKER = ("broker", "--bind", "tcp://127.0.0.1:*")
+
+
+def test_a_bad_url():
     for url in BAD_URLS:
-        done = run("broker", "--bind", url)
-        assert done.returncode == 2, url
-        assert sentence(done)
-    for url in BAD_URLS[:3]:
-        for verb in (["info"], ["worker", str(APPS / "jobs.py")]):
-            done = run(*verb, "--url", url)
-            assert done.returncode == 2, (verb, url)
-            assert sentence(done)
+        assert mistake("broker", "--bind", url)
+    for verb in (["info"], ["worker", "a.py"], ["send", "t", "1"], ["pipe", "t"], ["health"]):
+        assert mistake(*verb, "--url", "nonsense")
+    for lane in ("--ingest=x", "--egress=x", "--egress=q=x"):
+        assert mistake(*BROKER, lane)
+    assert mistake("info", ZQUEUE_URL="x")
+    assert mistake("broker", ZQUEUE_BROKER_BIND="x")
 
 
-def test_a_bad_url_of_other_verbs(run):
-    for arguments in (
-        ["broker", "--bind", "tcp://127.0.0.1:*", "--ingest", "x"],
-        ["broker", "--bind", "tcp://127.0.0.1:*", "--egress", "x"],
-        ["broker", "--bind", "tcp://127.0.0.1:*", "--egress", "q=x"],
-        ["send", "task", "1", "--url", "x"],
-        ["pipe", "task", "--url", "x"],
-        ["health", "--url", "x"],
-    ):
-        done = run(*arguments)
-        assert done.returncode == 2, arguments
-        assert sentence(done)
-
-
-def test_a_bad_url_in_the_environment(run):
-    for name in ("ZQUEUE_URL", "ZQUEUE_BROKER_BIND"):
-        verb = "broker" if "BIND" in name else "info"
-        done = run(verb, env={name: "x"})
-        assert done.returncode == 2
-        assert sentence(done)
-
-
-def test_strangers_are_kept_out_unless_asked_for(run):
+def test_strangers_are_kept_out_unless_asked_for():
     for host in ("0.0.0.0", "[::]", "192.0.2.1", "*", "example.org"):
-        done = run("broker", "--bind", f"tcp://{host}:5999")
-        assert done.returncode == 2
-        assert "--insecure-no-auth" in sentence(done)
+        assert "--insecure-no-auth" in mistake("broker", "--bind", f"tcp://{host}:5999")
     for lane in ("--ingest=", "--egress=q="):
-        done = run("broker", "--bind", "tcp://127.0.0.1:*", f"{lane}tcp://0.0.0.0:5999")
+        assert "--insecure-no-auth" in mistake(*BROKER, f"{lane}tcp://0.0.0.0:5999")
+
+
+def test_where_nobody_can_listen(run, tmp_path):
+    for url, word in (
+        ("tcp://192.0.2.1:5999", "192.0.2.1"),
+        (f"ipc://{tmp_path}/none/broker", "none"),
+        (f"ipc://{tmp_path}/{'x' * 100}", "107"),
+    ):
+        done = run("broker", "--bind", url, "--insecure-no-auth")
         assert done.returncode == 2
-        assert "--insecure-no-auth" in sentence(done)
-
-
-def test_an_address_this_machine_does_not_have(run):
-    done = run("broker", "--bind", "tcp://192.0.2.1:5999", "--insecure-no-auth")
-    assert done.returncode == 2
-    assert "192.0.2.1" in sentence(done)
-
-
-def test_a_path_in_no_directory(run, tmp_path):
-    done = run("broker", "--bind", f"ipc://{tmp_path}/none/broker")
-    assert done.returncode == 2
-    assert "none" in sentence(done)
-
-
-def test_a_path_that_is_too_long(run, tmp_path):
-    done = run("broker", "--bind", f"ipc://{tmp_path}/{'x' * 100}")
-    assert done.returncode == 2
-    assert "107" in sentence(done)
+        assert word in sentence(done)
 
 
 def test_a_free_port(processes):
@@ -204,27 +180,16 @@ def test_a_free_port(processes):
 # --- options ---
 
 
-@pytest.mark.parametrize(
-    "options",
-    [["--queue-tasks", "0"], ["--queue-bytes", "0"], ["--queue-bytes", "x"], ["--max-bytes", "-1"],
-     ["--heartbeat", "2", "--liveness", "3"], ["--max-crashes", "1"], ["--peers", "many"],
-     ["--drain-timeout", "-1"], ["--egress", "a b=tcp://127.0.0.1:*"], ["--nonsense"],
-     ["--peers", "100000000"]],
-    ids=" ".join,
-)  # fmt: skip
-def test_a_broker_option_that_makes_no_sense(run, options):
-    done = run("broker", "--bind", "tcp://127.0.0.1:*", *options)
-    assert done.returncode == 2
-    assert sentence(done)
-
-
-@pytest.mark.parametrize(
-    "options", [["-p", "0"], ["-p", "x"], ["-a", "0"], ["-Q", "a b"]], ids=" ".join
-)
-def test_a_worker_option_that_makes_no_sense(run, broker, options):
-    done = run("worker", str(APPS / "jobs.py"), "--url", broker.url, *options, timeout=6)
-    assert done.returncode == 2
-    assert sentence(done)
+def test_an_option_that_makes_no_sense():
+    for options in (
+        ["--queue-tasks", "0"], ["--queue-bytes", "0"], ["--queue-bytes", "x"],
+        ["--max-bytes", "-1"], ["--heartbeat", "2", "--liveness", "3"], ["--max-crashes", "1"],
+        ["--peers", "many"], ["--drain-timeout", "-1"], ["--egress", "a b=tcp://127.0.0.1:*"],
+        ["--nonsense"], ["--peers", "100000000"],
+    ):  # fmt: skip
+        assert mistake(*BROKER, *options)
+    for options in (["-p", "0"], ["-p", "x"], ["-a", "0"], ["-Q", "a b"]):
+        assert mistake("worker", str(APPS / "jobs.py"), *options)
 
 
 # --- apps ---
@@ -243,46 +208,24 @@ APP = TASKLESS + "@app.task\ndef double(x):\n    return 2 * x\n"
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("x = 1\n", "no zqueue.App"),
-        (APP + "other = zqueue.App()\n", "several apps"),
-        ("def (\n", "SyntaxError"),
-        ("import no_such_module_anywhere\n", "no_such_module_anywhere"),
-        ("1 / 0\n", "ZeroDivisionError"),
         ("raise SystemExit(0)\n", "SystemExit"),
         (TASKLESS, "no tasks"),
-        (APP + "@app.task\ndef double(y): ...\n", "double"),
         (APP + "@app.task(queue='a b')\ndef third(y): ...\n", "a b"),
     ],
-    ids=["no app", "several", "syntax", "import", "raises", "exits", "no task", "twice", "name"],
+    ids=["exits", "no task", "name"],
 )
 def test_an_app_that_cannot_be_used(run, broker, tmp_path, text, words):
+    """Whatever else is wrong with one, `tests/worker/test_loading.py` knows."""
     done = run("worker", app_file(tmp_path, "mine.py", text), "--url", broker.url)
     assert done.returncode == 2
     assert words in sentence(done)
     assert "mine.py" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("spec", "words"),
-    [
-        ("nothing.py", "no file"),
-        ("no.such.module", "no module"),
-        ("mine.py:nobody", "nobody"),
-        (":app", "names no app"),
-        ("", "names no app"),
-        ("mine.py:zqueue", "zqueue"),
-        ("folder.py", "no file"),
-        ("mine", "mine.py"),
-    ],
-)
-def test_an_app_that_is_not_there(run, broker, tmp_path, spec, words):
-    app_file(tmp_path, "mine.py", "x = 1\n" if spec == "mine" else APP)
-    (tmp_path / "folder.py").mkdir()
-    done = run("worker", spec, "--url", broker.url)
-    if spec == "mine":
-        words = "no zqueue.App"
+def test_an_app_that_is_not_there(run, broker):
+    done = run("worker", "no.such.module", "--url", broker.url)
     assert done.returncode == 2
-    assert words in sentence(done)
+    assert "no module" in sentence(done)
 
 
 def test_an_app_is_chosen_by_its_name(processes, broker, tmp_path, run):
@@ -312,21 +255,6 @@ def test_a_user_s_own_modules_do_not_matter_and_can_be_imported(processes, broke
     assert (done.returncode, done.stdout) == (0, "21\n")
 
 
-def test_an_app_by_its_dotted_name(processes, broker, tmp_path, run):
-    (tmp_path / "shop").mkdir()
-    app_file(tmp_path / "shop", "tasks.py", APP)
-    processes.zqueue("worker", "shop.tasks:app", "--url", broker.url, cwd=tmp_path)
-    wait_until(broker.worker_pids, what="a worker")
-    done = run("send", "double", "4", "--wait", "--url", broker.url)
-    assert (done.returncode, done.stdout) == (0, "8\n")
-
-
-def test_a_worker_goes_to_the_broker_that_its_app_names(processes, broker, tmp_path):
-    text = APP.replace("App()", f"App({broker.url!r})")
-    processes.zqueue("worker", app_file(tmp_path, "mine.py", text))
-    wait_until(broker.worker_pids, what="a worker")
-
-
 def test_a_worker_without_a_broker_says_so_and_waits(processes, start_broker, tmp_path):
     url = f"ipc://{tmp_path}/later"
     process = processes.zqueue("worker", str(APPS / "jobs.py"), "--url", url)
@@ -344,7 +272,6 @@ def test_a_worker_without_a_broker_says_so_and_waits(processes, start_broker, tm
 
 def test_commands_without_a_broker(processes, tmp_path):
     url = f"ipc://{tmp_path}/none"
-    began = time.monotonic()
     started = [
         processes.zqueue(*arguments, "--url", url)
         for arguments in (
@@ -352,10 +279,12 @@ def test_commands_without_a_broker(processes, tmp_path):
             ["send", "--queue", "q", "1"],
             ["info"],
             ["info", "--json"],
-            ["info", "--dead"],
+            ["dlq", "ls"],
+            ["dlq", "drop", "--all"],
             ["health"],
             ["health", "--json"],
             ["pipe", "task"],
+            ["pipe", "--queue", "q"],
         )
     ]
     for process in started:
@@ -365,22 +294,21 @@ def test_commands_without_a_broker(processes, tmp_path):
         assert "zqueue broker" in process.err, "what to do about it"
         assert len(process.err.splitlines()) == 1
         assert process.out == ""
-    assert time.monotonic() - began < 10
-
-
-def test_pipe_to_a_queue_without_a_broker(run, tmp_path):
-    done = run("pipe", "--queue", "q", "--url", f"ipc://{tmp_path}/none", input="1\n")
-    assert done.returncode == 3
-    assert "zqueue broker" in sentence(done)
 
 
 # --- send ---
 
 
-def test_send_waits_and_prints_the_result(broker, workers, run):
-    workers(broker, "jobs.py", 1)
-    done = run("send", "add", "1", "2", "--wait", "--url", broker.url)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "3\n", "")
+def test_send_waits_and_prints_the_result(served, run):
+    for arguments in (["1", "2"], ["b=2", "a=1"], ["1", "b=2"], ["a=1", "c=2"]):
+        done = run("send", "add", *arguments, "--wait", "--url", served.url)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "3\n", ""), arguments
+    for argument, result in (('value="a=b=c"', '"a=b=c"'), ('"y=1"', '"y=1"')):
+        done = run("send", "echo", argument, "--wait", "--url", served.url)
+        assert (done.returncode, done.stdout) == (0, result + "\n")
+    done = run("send", "fail", '"no luck"', "--wait", "--url", served.url)
+    assert done.returncode == 1
+    assert "ValueError: no luck" in sentence(done)
 
 
 def test_send_without_waiting(broker, workers, run, record):
@@ -388,33 +316,49 @@ def test_send_without_waiting(broker, workers, run, record):
     done = run("send", "run", '"x"', "--url", broker.url)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     record.wait_for(["x"])
-
-
-def test_send_bodies_to_a_queue(broker, run):
-    done = run("send", "--queue", "q", '{"id": 1}', "2", "--url", broker.url)
-    assert done.returncode == 0
+    assert run("send", "--queue", "q", '{"id": 1}', "2", "--url", broker.url).returncode == 0
     assert broker.queue("q")["ready"] == 2
 
 
-def test_send_a_task_that_fails(broker, workers, run):
-    workers(broker, "jobs.py", 1)
-    done = run("send", "fail", '"no luck"', "--wait", "--url", broker.url)
-    assert done.returncode == 1
-    assert "ValueError: no luck" in sentence(done)
+@pytest.mark.parametrize("verb", ["send", "pipe"])
+def test_bodies_for_a_queue_that_no_worker_has_served(broker, workers, run, verb):
+    def send(queue):
+        arguments, text = (["1"], "") if verb == "send" else ([], "1\n")
+        return run(verb, "--queue", queue, *arguments, "--url", broker.url, input=text)
+
+    done = send("defualt")
+    assert done.returncode == 0
+    assert sentence(done) == (
+        "zqueue: no worker has served queue 'defualt' so far: what is sent waits there"
+    )
+    pool = workers(broker, "jobs.py", 1)
+    assert "did you mean 'default'?" in sentence(send("defualt"))
+    assert broker.queue("defualt")["ready"] == 2
+    assert (send("default").returncode, send("default").stderr) == (0, "")
+    pool.process.send(signal.SIGTERM)
+    assert pool.process.wait() == 0
+    assert send("default").stderr == "", "it has been served, and will be"
 
 
-def test_send_mistakes(broker, workers, run):
-    workers(broker, "jobs.py", 1)
+def test_send_mistakes(broker, run):
+    for arguments, words in (
+        (["add", "one"], "is not JSON"),
+        (["add", "a=one"], "'one' is not JSON"),
+        (["add", "a=1", "a=2"], "argument 'a' is given twice"),
+        (["--queue", "q", "a=1"], "'a=1' is not JSON"),
+        (["--queue", "a b", "1"], "a b"),
+        (["add", "[" * 100_000], ""),
+    ):
+        assert words in mistake("send", *arguments, "--url", broker.url)
+
+
+def test_send_what_only_the_broker_or_a_worker_knows(served, run):
     for arguments, code, words in (
-        (["add", "one"], 2, "is not JSON"),
         (["no_such_task", "1"], 2, "no_such_task"),
-        (["--queue", "a b", "1"], 2, "a b"),
         (["add", str(1 << 70)], 2, "64 bits"),
-        (["add", "[" * 100_000], 2, ""),
-        (["add", '"\\ud800"'], 2, ""),
         (["run_slowly", "1", "5", "--wait", "--timeout", "0.3"], 1, "no result within 0.3 s"),
     ):
-        done = run("send", *arguments, "--url", broker.url)
+        done = run("send", *arguments, "--url", served.url)
         assert done.returncode == code, (arguments[:2], done.stderr[-500:])
         assert words in sentence(done)
 
@@ -422,28 +366,17 @@ def test_send_mistakes(broker, workers, run):
 # --- pipe ---
 
 
-def test_pipe_prints_results_in_order(broker, workers, run):
-    workers(broker, "jobs.py", 2)
+def test_pipe_prints_results_in_order(served, run):
     lines = [json.dumps(i) for i in range(3_000)]
-    done = run("pipe", "echo", "--url", broker.url, input="\n".join(lines))
+    done = run("pipe", "echo", "--url", served.url, input="\n".join(lines))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == lines
-
-
-def test_pipe_takes_arrays_and_objects_as_parameters(broker, workers, run):
-    workers(broker, "jobs.py", 1)
-    done = run("pipe", "add", "--url", broker.url, input='[1, 2]\n\n{"a": 1, "c": 5}\n7\n')
+    done = run("pipe", "add", "--url", served.url, input='[1, 2]\n\n{"a": 1, "c": 5}\n7\n')
     assert (done.returncode, done.stdout) == (0, "3\n6\n7\n")
-
-
-def test_pipe_gives_a_failed_task_in_its_place(broker, workers, run):
-    workers(broker, "jobs.py", 1)
-    done = run("pipe", "half_unsendable", "--url", broker.url, input="0\n1\n2\n")
+    done = run("pipe", "half_unsendable", "--url", served.url, input="0\n1\n2\n")
     assert done.returncode == 1
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert lines[0] == 0
-    assert lines[1]["error"]["type"] == "BodyError"
-    assert lines[2] == 2
+    first, second, third = (json.loads(line) for line in done.stdout.splitlines())
+    assert (first, second["error"]["type"], third) == (0, "BodyError", 2)
 
 
 BAD_LINES = {
@@ -457,10 +390,16 @@ BAD_LINES = {
 }
 
 
-@pytest.mark.parametrize("line", BAD_LINES.values(), ids=BAD_LINES)
-def test_pipe_names_the_line_that_is_wrong(broker, workers, run, record, line):
+def test_pipe_names_the_line_that_is_wrong(broker, workers, run, record):
     workers(broker, "jobs.py", 1)
-    lines = [b"%d" % i for i in range(1, 17)] + [line] + [b"%d" % i for i in range(18, 30)]
+    for count, (case, line) in enumerate(BAD_LINES.items(), 1):
+        lines = [b"%d" % i for i in range(1, 17)] + [line] + [b"%d" % i for i in range(18, 30)]
+        done = run("pipe", "--queue", "q", "--url", broker.url, input=b"\n".join(lines))
+        assert done.returncode == 2, case
+        warning, error = done.stderr.splitlines()
+        assert "no worker has served queue 'q'" in warning
+        assert error.startswith("zqueue: line 17"), case
+        assert broker.queue("q")["ready"] == 16 * count
     done = run("pipe", "run", "--url", broker.url, input=b"\n".join(lines))
     assert done.returncode == 2
     assert "line 17" in sentence(done)
@@ -468,36 +407,16 @@ def test_pipe_names_the_line_that_is_wrong(broker, workers, run, record, line):
     assert record.ids() == list(range(1, 17)), "and those after are not begun"
 
 
-@pytest.mark.parametrize("line", BAD_LINES.values(), ids=BAD_LINES)
-def test_pipe_to_a_queue_names_the_line_that_is_wrong(broker, run, line):
-    lines = [b"%d" % i for i in range(1, 17)] + [line] + [b"18"]
-    done = run("pipe", "--queue", "q", "--url", broker.url, input=b"\n".join(lines))
-    assert done.returncode == 2
-    assert "line 17" in sentence(done)
-    assert broker.queue("q")["ready"] == 16
-
-
-def test_pipe_of_nothing(broker, workers, run):
-    workers(broker, "jobs.py", 1)
-    done = run("pipe", "echo", "--url", broker.url)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-def test_pipe_to_an_unknown_task(broker, run):
+def test_pipe_of_nothing_and_to_an_unknown_task(broker, run):
+    done = run("pipe", "--queue", "q", "--progress", "--url", broker.url)
+    assert (done.returncode, done.stdout) == (0, "")
     done = run("pipe", "no_such_task", "--url", broker.url, input="1\n")
     assert done.returncode == 2
     assert "no_such_task" in sentence(done)
 
 
-def test_pipe_shows_progress_when_asked(broker, run):
-    done = run("pipe", "--queue", "q", "--progress", "--url", broker.url, input="1\n2\n")
-    assert done.returncode == 0
-    assert "2 lines" in done.stderr
-
-
-def test_pipe_gives_results_while_its_input_is_still_open(broker, workers, processes):
-    workers(broker, "jobs.py", 1)
-    process = processes.zqueue("pipe", "echo", "--url", broker.url, stdin=subprocess.PIPE)
+def test_pipe_gives_results_while_its_input_is_still_open(served, processes):
+    process = processes.zqueue("pipe", "echo", "--url", served.url, stdin=subprocess.PIPE)
     stdin = process.popen.stdin
     stdin.write(b"1\n")
     stdin.flush()
@@ -506,36 +425,16 @@ def test_pipe_gives_results_while_its_input_is_still_open(broker, workers, proce
     assert process.wait() == 0
 
 
-def test_pipe_into_a_reader_that_goes_away(broker, workers, processes):
-    workers(broker, "jobs.py", 2)
-    command = f"seq 1 20000 | {sys.executable} -m zqueue pipe echo --url {broker.url} | head -n 1"
-    process = processes.start("shell", "sh", "-c", command)
-    assert process.wait(20) == 0
-    assert process.out == "1\n"
-    assert process.err == ""
-
-
-def test_pipe_is_interrupted(broker, workers, processes):
-    process = processes.zqueue("pipe", "--queue", "q", "--url", broker.url, stdin=subprocess.PIPE)
-    process.popen.stdin.write(b"1\n")
-    process.popen.stdin.flush()
-    wait_until(lambda: broker.queue("q")["ready"] == 1, what="the first line's body")
-    process.send(signal.SIGINT)
-    assert process.wait(5) in (1, 130)
-    assert "Traceback" not in process.err
-
-
 # --- info and health ---
 
 
-def test_info(broker, workers, run):
-    workers(broker, "jobs.py", 2)
-    done = run("info", "--url", broker.url)
+def test_info(served, run):
+    done = run("info", "--url", served.url)
     assert done.returncode == 0
-    assert broker.url in done.stdout
+    assert served.url in done.stdout
     assert "default" in done.stdout
-    data = json.loads(run("info", "--json", "--url", broker.url).stdout)
-    assert data["pid"] == broker.pid
+    data = json.loads(run("info", "--json", "--url", served.url).stdout)
+    assert data["pid"] == served.pid
     assert len(data["workers"]) == 2
     assert data["tasks"]["add"] == "default"
 
@@ -604,11 +503,9 @@ def test_a_broker_takes_its_options_from_everywhere(processes, tmp_path, broker)
     assert state["queues"]["out"]["tasks_max"] == 77
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
+def test_a_mistake_in_the_file_or_the_environment(tmp_path):
+    for text, words in (
         ("[broker]\nqueue-taks = 5\n", "queue-taks"),
-        ("[brokre]\nbind = 5\n", "brokre"),
         ("bind = 5\n", "bind"),
         ("[broker\n", "zqueue.toml"),
         ("[broker]\nqueue-tasks = 'many'\n", "many"),
@@ -620,22 +517,9 @@ def test_a_broker_takes_its_options_from_everywhere(processes, tmp_path, broker)
         ("[broker]\negress = { q = 5 }\n", ""),
         ("[broker]\negress = 'q'\n", ""),
         ("[broker]\ninsecure-no-auth = 'perhaps'\n", "perhaps"),
-    ],
-)
-def test_a_mistake_in_the_file(run, tmp_path, text, words):
-    (tmp_path / "zqueue.toml").write_text(text)
-    done = run("broker")
-    assert done.returncode == 2
-    assert words in sentence(done)
-
-
-def test_a_file_that_is_not_there(run):
-    done = run("--config", "none.toml", "info")
-    assert done.returncode == 2
-    assert "none.toml" in sentence(done)
-
-
-def test_a_bad_value_in_the_environment(run):
-    done = run("broker", env={"ZQUEUE_BROKER_QUEUE_TASKS": "many"})
-    assert done.returncode == 2
-    assert "many" in sentence(done)
+    ):
+        (tmp_path / "zqueue.toml").write_text(text)
+        assert words in mistake("broker")
+    (tmp_path / "zqueue.toml").unlink()
+    assert "none.toml" in mistake("--config", "none.toml", "info")
+    assert "many" in mistake("broker", ZQUEUE_BROKER_QUEUE_TASKS="many")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import threading
 from collections import Counter, deque
@@ -14,17 +13,12 @@ import zmq
 
 import zqueue
 from tests.system.harness import (
-    HEARTBEAT,
-    HELLO,
-    REFUSE,
-    TELL,
-    WELCOME,
     bare,
     header,
     receive,
     wait_until,
 )
-from zqueue.ask import Asker, control
+from zqueue.client.ask import Asker, control
 from zqueue.errors import Refused
 
 pytestmark = pytest.mark.system
@@ -126,41 +120,6 @@ def test_a_draining_queue_takes_nothing_and_loses_nothing(broker, workers, produ
         assert set(everything(load, broker, record).values()) == {1}
 
 
-def test_workers_may_die_while_a_queue_is_paused(broker, workers, produce, record, say):
-    pool = workers(broker, "jobs.py", 2)
-    with Load(produce(broker)) as load:
-        for _ in range(2):
-            wait_until(lambda: len(pool.pids) == 2, what="two workers")
-            old = pool.pids
-            say("pause")
-            for pid in old:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            wait_until(
-                lambda: len(set(broker.worker_pids()) - set(old)) == 2,  # noqa: B023
-                what="new workers in their place",
-            )
-            assert broker.queue("default")["leased"] == 0, "the new ones get nothing either"
-            say("resume")
-            before = len(record.lines())
-            wait_until(lambda: len(record.lines()) > before + 20, what="work again")  # noqa: B023
-        load.stop()
-        everything(load, broker, record)
-        assert broker.count("dead") == 0
-
-
-def test_results_come_when_it_is_resumed(broker, workers, produce, say):
-    workers(broker, "jobs.py", 1)
-    producer = produce(broker)
-    assert producer.submit("default", [1, 2], task="add").result(20) == 3
-    say("pause")
-    futures = [producer.submit("default", [i, i], task="add") for i in range(100)]
-    producer.flush()
-    assert not any(future.done() for future in futures)
-    say("resume")
-    assert [future.result(20) for future in futures] == [2 * i for i in range(100)]
-
-
 def test_what_drains_is_full_for_who_will_not_wait(broker, workers, produce, record, say):
     """A producer's own bounds hold: it keeps what was not taken, and then it says so."""
     workers(broker, "jobs.py", 1)
@@ -188,24 +147,6 @@ def test_other_queues_do_not_notice(broker, workers, produce, record, say):
     assert record.ids() == ["a", "b"]
     say("resume", "default")
     record.wait_for(["stuck"])
-
-
-def test_both_at_once_and_twice(broker, workers, say):
-    workers(broker, "jobs.py", 1)
-    assert say("pause") == (True, False)
-    assert say("pause") == (True, False)
-    assert say("drain") == (True, True)
-    assert say("resume") == (False, False)
-    assert say("resume") == (False, False)
-
-
-def test_a_broker_that_is_replaced_knows_nothing_of_it(broker, workers, produce, record, say):
-    workers(broker, "jobs.py", 1)
-    say("pause")
-    broker.restart()
-    producer = produce(broker)
-    producer.send("default", ["x"], task="run")
-    record.wait_for(["x"])
 
 
 def test_a_broker_that_stops_waits_for_a_paused_queue(start_broker, produce):
@@ -263,15 +204,6 @@ def test_the_plain_lane_waits_for_a_draining_queue(start_broker, workers, record
 # --- who may, and what they hear ---
 
 
-def test_who_never_greeted_may_say_it(broker, workers):
-    workers(broker, "jobs.py", 1)
-    with bare(zmq.DEALER, broker.url) as dealer:
-        dealer.send(header(CONTROL, "pause", "default"))
-        frames = receive(dealer)
-    assert msgpack.unpackb(frames[0]) == [1, TELL]
-    assert msgpack.unpackb(frames[1]) == {"queue": "default", "paused": True, "draining": False}
-
-
 def test_an_asker_asks_and_controls_over_one_connection(broker, workers):
     workers(broker, "jobs.py", 1)
     with Asker(broker.url) as asker:
@@ -283,61 +215,6 @@ def test_an_asker_asks_and_controls_over_one_connection(broker, workers):
             asker.control("pause", "nowhere")
         assert caught.value.code == "unknown-queue"
         assert asker.ask()["queues"]["default"]["paused"] is False
-
-
-def test_a_queue_nobody_knows_is_not_made(broker):
-    for queue in ("nowhere", "no/good", "", "q" * 5000):
-        with pytest.raises(Refused) as caught:
-            control(broker.url, "drain", queue)
-        assert caught.value.code == "unknown-queue"
-        assert len(str(caught.value)) < 400
-    assert broker.info()["queues"] == {}
-
-
-HOSTILE = [
-    (), ("pause",), (1, "default"), ("pause", 1), (b"pause", "default"), ("pause", None),
-    ("stop", "default"), ("PAUSE", "default"), ("", "default"), ("x" * 10_000, "default"),
-    ("pause", ["default"]), ("resume\x00", "default"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("fields", HOSTILE, ids=lambda fields: repr(fields)[:40])
-def test_nonsense_is_refused_and_changes_nothing(broker, workers, fields):
-    workers(broker, "jobs.py", 1)
-    with bare(zmq.DEALER, broker.url) as dealer:
-        dealer.send_multipart([header(CONTROL, *fields), b"and a frame", b"\xc1"])
-        frames = receive(dealer)
-        assert msgpack.unpackb(frames[0])[1:4] == [REFUSE, "malformed", 0]
-        assert len(frames[0]) < 500
-    state = broker.info()
-    assert state["queues"]["default"]["paused"] is False
-    assert state["queues"]["default"]["draining"] is False
-    assert state["counters"]["garbage"] == 1
-
-
-def test_further_fields_and_frames_are_passed_over(broker, workers):
-    workers(broker, "jobs.py", 1)
-    with bare(zmq.DEALER, broker.url) as dealer:
-        said = header(CONTROL, "pause", "default", "for", 7, None)
-        dealer.send_multipart([said, b"\xc1"])
-        assert msgpack.unpackb(receive(dealer)[1])["paused"] is True
-
-
-def test_to_control_is_no_sign_of_life(broker, workers):
-    """As to ask is none: a peer that only controls is lost, and can go on with it."""
-    workers(broker, "jobs.py", 1)
-    with bare(zmq.DEALER, broker.url) as dealer:
-        dealer.send_multipart([header(HELLO, "producer", os.urandom(16)), msgpack.packb({})])
-        assert msgpack.unpackb(receive(dealer)[0])[1] == WELCOME
-
-        def is_forgotten():
-            dealer.send(header(CONTROL, "pause", "default"))
-            assert msgpack.unpackb(receive(dealer)[0])[1] == TELL
-            return broker.info()["producers"] == 0
-
-        wait_until(is_forgotten, what="the broker to forget it")
-        dealer.send(header(HEARTBEAT, []))
-        assert msgpack.unpackb(receive(dealer)[0])[2] == "unknown-peer"
 
 
 def test_a_flood_of_it_delays_nobody(broker, workers, produce):

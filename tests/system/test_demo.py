@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.harness import children_of, cpu_s, is_running, wait_until
+from zqueue.demo import chunks, fails_at_first
 
 pytestmark = pytest.mark.system
 
@@ -83,6 +84,18 @@ def test_the_demo_on_a_small_tree(run, tree):
     assert isinstance(data["redelivered"], int)
 
 
+def test_what_fails_at_first_is_tried_again_and_counted(run, tmp_path):
+    for number in range(300):
+        (tmp_path / f"{number}.txt").write_text(f"text number {number}\n")
+    failing = sum(map(fails_at_first, chunks(sorted(tmp_path.iterdir()))))
+    assert failing > 0
+    done = run("demo", str(tmp_path), "--json", "--no-kill", timeout=60)
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert (data["verified"], data["retried"], data["words"]) == (True, failing, 600)
+    assert "Traceback" not in done.stderr
+
+
 def test_the_demo_on_the_standard_library_survives_its_kill(run):
     done = run("demo", "--json", "-p", "2", timeout=100)
     assert done.returncode == 0, done.stderr
@@ -96,7 +109,8 @@ def test_the_demo_on_the_standard_library_survives_its_kill(run):
 def test_the_demo_for_people(run, tree):
     done = run("demo", str(tree), "--no-kill", timeout=60)
     assert done.returncode == 0
-    for word in ("tasks", "throughput", "words", "latency", "p99", "GC", "redelivered", "OK"):
+    for word in ("tasks", "throughput", "words", "latency", "p99", "GC", "retried", "redelivered",
+                 "OK"):  # fmt: skip
         assert word in done.stdout
     assert "Traceback" not in done.stderr
 
@@ -118,6 +132,14 @@ def test_paths_with_and_without_text(run, tmp_path, path):
         assert str(tmp_path / path) in done.stderr
 
 
+@pytest.fixture
+def long(tmp_path):
+    """More text than any machine counts before it is looked at; a Debian's library is small."""
+    file = tmp_path / "long.txt"
+    file.write_text((" ".join(WORDS) + "\n") * 600_000)
+    return file
+
+
 def workers_of_the_demo(process):
     """Pids of its broker, supervisor and workers, once the workers are at work."""
     below = process.children()
@@ -130,11 +152,11 @@ def gone(pids):
     return not any(map(is_running, pids))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_when_the_demo_is_stopped_in_the_middle(processes, number, folder):
-    process = processes.zqueue("demo", "--json")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_when_the_demo_is_stopped_in_the_middle(processes, number, folder, long):
+    process = processes.zqueue("demo", str(long), "--json", "--no-kill")
     pids = wait_until(lambda: workers_of_the_demo(process), what="workers")
-    wait_until(lambda: not process.is_running() or _has_worked(pids), what="work")
+    wait_until(lambda: _has_worked(pids), what="work")
     process.send(number)
     assert process.wait(8) != 0
     assert "Traceback" not in process.err
@@ -147,11 +169,12 @@ def _has_worked(pids):
     return cpu_s(pids[-1]) > 0.3
 
 
-def test_ctrl_c_in_a_terminal_reaches_everybody_at_once(processes):
-    process = processes.zqueue("demo", "--json", start_new_session=True)
+def test_ctrl_c_in_a_terminal_reaches_everybody_at_once(processes, folder, long):
+    process = processes.zqueue("demo", str(long), "--json", "--no-kill", start_new_session=True)
     pids = wait_until(lambda: workers_of_the_demo(process), what="workers")
     wait_until(lambda: _has_worked(pids), what="work")
     os.killpg(process.pid, signal.SIGINT)
-    process.wait(8)
+    assert process.wait(8) != 0
     assert "Traceback" not in process.err
     wait_until(lambda: gone(pids), 8, what="the end of its processes")
+    assert list(folder.iterdir()) == []

@@ -13,10 +13,9 @@ import msgpack
 import pytest
 import zmq
 
-import zqueue
 from tests.system.harness import (
     CONFIRM,
-    HEARTBEAT,
+    DEADLINE_S,
     HELLO,
     PUBLISH,
     REFUSE,
@@ -87,7 +86,7 @@ def attacked(start_broker, workers, produce):
         assert broker.process.is_running(), broker.process.err
     assert honest["id"] in [worker["id"] for worker in broker.info()["workers"]]
     assert rss_bytes(broker.pid) - before < RSS_GROWTH_MAX
-    assert pair.slowest_s < 5
+    assert pair.slowest_s < DEADLINE_S
 
 
 def address(broker):
@@ -110,7 +109,7 @@ def test_random_bytes_on_the_port(attacked):
 
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
-READY = b"\x04\x26\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER\x08Identity\x00\x00\x00\x00"
+READY = b"\x04\x29\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER\x08Identity\x00\x00\x00\x00"
 
 
 FRAGMENTS = {
@@ -128,29 +127,38 @@ FRAGMENTS = {
 }
 
 
+def shake_hands(raw, data):
+    """Send the beginning of a connection. What comes before the other end has greeted is lost."""
+    raw.sendall(data[: len(GREETING)])
+    if data.startswith(GREETING):
+        left = len(GREETING)
+        while left and (part := raw.recv(left)):
+            left -= len(part)
+        raw.sendall(data[len(GREETING) :])
+
+
 def test_handshakes_that_go_wrong(attacked):
+    with socket.create_connection(address(attacked)) as raw:
+        shake_hands(raw, GREETING + READY + b"\x00\x01x")
+        counted(attacked, "garbage", 1)  # Else the others would not get so far, either.
     with contextlib.ExitStack() as stack:
         for data in FRAGMENTS.values():
             for _ in range(10):
                 raw = stack.enter_context(socket.create_connection(address(attacked)))
-                raw.sendall(data)
+                raw.settimeout(5)
+                shake_hands(raw, data)
         done = attacked.pair.done
         wait_until(lambda: attacked.pair.done > done + 50, what="work meanwhile")
 
 
-def test_many_connections(attacked):
+def test_many_connections_that_stay_and_that_come_and_go(attacked):
     with contextlib.ExitStack() as stack:
         for _ in range(300):
             stack.enter_context(socket.create_connection(address(attacked), timeout=5))
+        for _ in range(1_000):
+            socket.create_connection(address(attacked), timeout=5).close()
         done = attacked.pair.done
         wait_until(lambda: attacked.pair.done > done + 20, what="work meanwhile")
-
-
-def test_connections_that_come_and_go(attacked):
-    for _ in range(1_000):
-        socket.create_connection(address(attacked), timeout=5).close()
-    done = attacked.pair.done
-    wait_until(lambda: attacked.pair.done > done + 20, what="work meanwhile")
 
 
 # --- messages that are none ---
@@ -166,42 +174,6 @@ def test_random_frames(attacked):
         answer = receive(dealer)
         assert answer is not None
         assert msgpack.unpackb(answer[0])[1] == REFUSE
-
-
-def test_another_version_is_told_so(attacked):
-    with bare(zmq.DEALER, attacked.url) as dealer:
-        dealer.send_multipart([msgpack.packb([2, HELLO, "producer", b"x" * 16]), msgpack.packb({})])
-        answer = receive(dealer)
-        assert answer is not None
-        _, kind, code, _, text = msgpack.unpackb(answer[0])
-        assert (kind, code) == (REFUSE, "wrong-version")
-        assert "2" in text
-
-
-def test_headers_cut_at_every_byte_and_fields_of_every_type(attacked):
-    whole = [
-        header(HELLO, "producer", bytes(16)),
-        header(PUBLISH, 1, "queue", "task", 0),
-        header(22, 1, 1, [[0, 0, 1, 0]]),
-        header(23, b"w" * 16, "crashed", 0, 0, "text"),
-        header(13, [1, 2, 3]),
-        header(HEARTBEAT, [b"x"]),
-    ]
-    values = [None, -1, 1 << 63, 1.5, "x" * 1_000, b"", [], [[]], [[[]]], True]
-    with bare(zmq.DEALER, attacked.url) as dealer:
-        sent = 0
-        for frame in whole:
-            for stop in range(len(frame)):
-                dealer.send(frame[:stop])
-                sent += 1
-            fields = msgpack.unpackb(frame)
-            for position in range(len(fields)):
-                for value in values:
-                    dealer.send(msgpack.packb([*fields[:position], value, *fields[position + 1 :]]))
-                    sent += 1
-        asked = time.monotonic()
-        counted(attacked, "garbage", sent // 2)
-        assert time.monotonic() - asked < 5
 
 
 def test_a_known_producer_that_sends_garbage(attacked):
@@ -274,57 +246,6 @@ def test_a_worker_that_lies(attacked):
     assert attacked.queue("liars")["ready"] >= 12, "most of it was never settled"
 
 
-def nested(depth):
-    """An array in an array in an array, packed."""
-    return b"\x91" * depth + b"\x01"
-
-
-HUGE = (1 << 64) - 1
-
-FIGURES = {
-    "counts beyond 64 bits": [header(22, 1, 5, [[0, 0, 1 << 62, 0]] * 8)],
-    "sums beyond 64 bits": [
-        header(32), msgpack.packb({"gc": {"count": HUGE, "total": 1.0, "max": 1.0}})
-    ],
-    "sums beyond floats": [
-        header(32), msgpack.packb({"gc": {"count": 1, "total": HUGE, "max": float("nan")}})
-    ],
-    "a deep report": [header(32), b"\x81\xa1a" + nested(600)],
-    "a report of odd things": [
-        header(32), msgpack.packb({"done": msgpack.Timestamp(1), "x": msgpack.ExtType(5, b"")})
-    ],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("message", FIGURES.values(), ids=FIGURES)
-def test_figures_that_cannot_be_told_again(attacked, run, message):
-    """What a worker says about itself is passed on to whoever asks for the state of things."""
-    with bare(zmq.DEALER, attacked.url) as first, bare(zmq.DEALER, attacked.url) as second:
-        for number, dealer in enumerate((first, second)):
-            about = msgpack.packb({"queues": ["liars"]})
-            dealer.send_multipart([header(HELLO, "worker", bytes([number] * 16)), about])
-            assert receive(dealer) is not None
-            dealer.send_multipart(message)
-            dealer.send(header(HEARTBEAT, []))
-            assert receive(dealer) is not None
-        assert attacked.info(timeout=3)
-        for arguments in (["info"], ["info", "--json"], ["health"]):
-            done = run(*arguments, "--url", attacked.url)
-            assert done.returncode == 0, done.stderr[-500:]
-        dealer.send(header(5))
-        assert receive(dealer) is not None
-        assert attacked.info(timeout=3)
-
-
-def test_a_greeting_that_cannot_be_told_again(attacked, run):
-    about = b"\x83\xa6queues\x91\xa1q\xa3pid" + nested(600) + b"\xa4host" + nested(600)
-    with bare(zmq.DEALER, attacked.url) as dealer:
-        dealer.send_multipart([header(HELLO, "worker", b"w" * 16), about])
-        assert receive(dealer) is not None
-        assert attacked.info(timeout=3)
-        assert run("info", "--url", attacked.url).returncode == 0
-
-
 @contextlib.contextmanager
 def bare_producer(broker):
     """A bare producer."""
@@ -365,27 +286,6 @@ def test_a_frame_over_the_limit(attacked):
     assert "q" not in attacked.info()["queues"]
 
 
-def test_thousands_of_queue_names(attacked):
-    with bare(zmq.DEALER, attacked.url, SNDHWM=0, RCVHWM=0) as dealer:
-        peer = BarePeer(dealer)
-        total = 12_000
-        for number in range(total):
-            peer.publish(f"q{number}", b"\x91\x01")
-            if number % 500 == 0:
-                peer.read()
-
-        def is_answered():
-            peer.read()
-            return peer.confirmed + peer.refused >= total
-
-        wait_until(is_answered, 20, what="an answer to each")
-        assert 0 < peer.refused < total - 5_000
-        assert peer.confirmed + peer.refused == total
-    began = time.monotonic()
-    assert attacked.info()
-    assert time.monotonic() - began < 2
-
-
 def test_more_peers_than_there_may_be(attacked):
     with contextlib.ExitStack() as stack:
         answers = []
@@ -420,10 +320,13 @@ def test_a_peer_that_asks_and_never_reads(attacked):
             dealer.send(header(30, "info"))
         highest = before
         done = attacked.pair.done
-        deadline = time.monotonic() + 10
-        while attacked.pair.done < done + 300 and time.monotonic() < deadline:
+
+        def goes_on():
+            nonlocal highest
             highest = max(highest, rss_bytes(attacked.pid))
-            time.sleep(0.02)
+            return attacked.pair.done >= done + 300
+
+        wait_until(goes_on, what="work meanwhile")
         assert highest - before < RSS_GROWTH_MAX
 
 
@@ -442,36 +345,3 @@ def test_a_peer_that_sends_garbage_and_never_reads(attacked):
 
         wait_until(is_through, 40, every=0.2, what="the end of the flood")
         assert highest - before < RSS_GROWTH_MAX
-
-
-def test_greetings_under_ever_new_names(attacked):
-    with bare(zmq.DEALER, attacked.url, SNDHWM=0, RCVHWM=0) as dealer:
-        for _ in range(20_000):
-            dealer.send_multipart([header(HELLO, "producer", os.urandom(16)), msgpack.packb({})])
-        dealer.send(header(30, "info"))
-
-        def is_through():
-            while dealer.poll(0):
-                if msgpack.unpackb(dealer.recv_multipart()[0])[1] == 31:
-                    return True
-            return False
-
-        wait_until(is_through, 20, what="the answer to the last")
-    assert attacked.info()["producers"] <= 2
-
-
-def test_a_producer_may_not_take_another_s_name_silently(start_broker):
-    """The other is told to greet again, and nothing of it is lost."""
-    broker = start_broker(url="tcp", quick=False)
-    name = os.urandom(16)
-    with bare(zmq.DEALER, broker.url) as first, bare(zmq.DEALER, broker.url) as second:
-        for dealer in (first, second):
-            dealer.send_multipart([header(HELLO, "producer", name), msgpack.packb({})])
-            assert receive(dealer) is not None
-        first.send_multipart([header(PUBLISH, 1, "q", "", 0), msgpack.packb([1])])
-        answer = receive(first)
-        assert answer is not None
-        assert msgpack.unpackb(answer[0])[1:3] == [REFUSE, "unknown-peer"]
-        assert "q" not in broker.info()["queues"]
-    with zqueue.Producer(broker.url) as producer:
-        producer.send("q", 1)

@@ -46,25 +46,6 @@ def test_a_full_queue_stays_within_its_bytes(start_broker, frame):
         assert rss_bytes(broker.pid) - before < ALLOWED
 
 
-def test_a_queue_that_a_producer_fills_stays_within_its_bytes(start_broker, produce):
-    broker = start_broker(
-        "--queue-bytes", "64M", "--max-bytes", "64M", "--queue-tasks", "1000000000", quick=False
-    )
-    before = rss_bytes(broker.pid)
-    producer = produce(broker)
-    calls_until_full(lambda _: producer.send_many("full", [BODY] * 5_000, timeout=0.3))
-    assert broker.info()["bytes"] >= BOUND
-    assert rss_bytes(broker.pid) - before < ALLOWED
-
-
-def test_many_queues_together_stay_within_the_bytes_of_all(start_broker, produce):
-    broker = start_broker("--queue-bytes", "64M", "--max-bytes", "64M", quick=False)
-    before = rss_bytes(broker.pid)
-    producer = produce(broker)
-    calls_until_full(lambda n: producer.send_many(f"q{n}", [b"x" * 50_000] * 20, timeout=0.3))
-    assert rss_bytes(broker.pid) - before < ALLOWED
-
-
 def test_tasks_that_went_through_leave_nothing_behind(start_broker, workers, produce):
     broker = start_broker(quick=False)
     workers(broker, "events.py", 1)
@@ -76,11 +57,11 @@ def test_tasks_that_went_through_leave_nothing_behind(start_broker, workers, pro
         producer.flush()
         wait_until(lambda: broker.count("done") == done + count, 60, what="the end of the tasks")
 
-    push(200_000)
+    push(100_000)
     grown = []
-    for _ in range(4):  # What it holds at a time varies; what is left behind adds up.
+    for _ in range(3):  # What it holds at a time varies; what is left behind adds up.
         before = rss_bytes(broker.pid)
-        push(500_000)
+        push(200_000)
         grown.append(rss_bytes(broker.pid) - before)
     assert min(grown) < 2 * MIB, grown
     assert broker.info()["bytes"] == 0
@@ -98,29 +79,21 @@ def test_results_that_went_through_leave_nothing_behind(start_broker, workers, l
 
 
 def test_what_was_full_gives_its_memory_back_to_be_used_again(start_broker, workers, produce):
-    """A second filling costs no more than the first."""
-    broker = start_broker("--queue-bytes", "32M", "--max-bytes", "32M", quick=False)
+    """Within its bytes; and a second filling costs no more than the first."""
+    broker = start_broker(
+        "--queue-bytes", "32M", "--max-bytes", "32M", "--queue-tasks", "1000000000", quick=False
+    )
+    before = rss_bytes(broker.pid)
     producer = produce(broker, timeout=60)
     highest = []
-    for _ in range(3):
+    for _ in range(2):
         calls_until_full(lambda _: producer.send_many("sink", [BODY] * 5_000, timeout=0.2))
+        assert broker.info()["bytes"] >= 32 * MIB
         highest.append(rss_bytes(broker.pid))
         pool = workers(broker, "events.py", 1)
         producer.flush()
         broker.wait_idle(60)
         pool.process.kill()
         wait_until(lambda: not broker.info()["workers"], what="the pool's end")
+    assert highest[0] - before < 32 * MIB * 3 // 2 + 64 * MIB
     assert highest[-1] - highest[0] < 16 * MIB
-
-
-def test_failures_without_end_keep_the_dead_letters_bounded(start_broker, workers, produce):
-    broker = start_broker(quick=False)
-    workers(broker, "jobs.py", 1)
-    producer = produce(broker)
-    before = rss_bytes(broker.pid)
-    producer.send_many("default", ([i] for i in range(60_000)), task="no_such_task")
-    producer.flush()
-    state = broker.wait_idle(60)
-    assert state["counters"]["dead"] == 60_000
-    assert state["dead"]["kept"] <= 10_000
-    assert rss_bytes(broker.pid) - before < 64 * MIB

@@ -108,13 +108,6 @@ def test_a_batch_call_is_linked_to_all_that_sent_it(app: ModuleType) -> None:
     assert not process["failed"]
 
 
-def test_all_of_a_map_share_a_parent(app: ModuleType) -> None:
-    assert list(app.add.map([1, 2, 3], [1, 2, 3])) == [2, 4, 6]
-    spans = run(app, 6)
-    (send,) = [span for span in sent(app) if span["attributes"]["zqueue.task"] == "add"]
-    assert {span["parent"] for span in spans} == {send["span"]}
-
-
 def test_no_spans_once_it_is_over(app: ModuleType) -> None:
     app.add.send(1, 1)
     before = len(sent(app))

@@ -57,11 +57,6 @@ def test_a_producer_finds_a_broker_that_starts_later(start_broker, produce, tmp_
     assert broker.queue("q")["ready"] == 1
 
 
-def test_closing_a_producer_that_was_never_used(tmp_path):
-    zqueue.Producer(f"ipc://{tmp_path}/none").close()
-    zqueue.App(f"ipc://{tmp_path}/none").close()
-
-
 # --- kill -9 of the broker ---
 
 
@@ -123,16 +118,6 @@ def test_a_producer_that_keeps_sending_goes_on_after_kills_of_the_broker(
     assert state["counters"]["dead"] == 0
 
 
-def test_futures_of_a_restarted_broker_fail_and_do_not_hang(broker, load):
-    jobs = load(broker, "jobs.py")
-    futures = [jobs.run.submit(i) for i in range(100)]
-    jobs.app.flush()
-    broker.restart()
-    for future in futures:
-        with pytest.raises(zqueue.ResultLost):
-            future.result(timeout=10)
-
-
 def test_a_map_over_a_restarted_broker_fails_and_does_not_hang(broker, load):
     jobs = load(broker, "jobs.py")
     caught: list[BaseException] = []
@@ -162,7 +147,7 @@ def test_results_on_their_way_survive_the_loss_of_a_producer_s_connection(
     for _ in range(2):
         broker.process.send(signal.SIGSTOP)
         stopped = time.monotonic()
-        wait_until(lambda: time.monotonic() - stopped > 0.8, what="more than the liveness time")  # noqa: B023
+        wait_until(lambda: time.monotonic() - stopped > 1.2, what="more than the liveness time")  # noqa: B023
         broker.process.send(signal.SIGCONT)
         wait_until(lambda: broker.info()["workers"], what="the worker's return")
     for i, future in enumerate(futures):
@@ -273,18 +258,6 @@ for i in range(20_000):
     assert broker.queue("default")["ready"] == 20_000
 
 
-def test_a_program_that_sends_and_fails(broker, processes):
-    program = """
-import zqueue
-producer = zqueue.Producer()
-for i in range(20_000):
-    producer.send("q", i)
-raise SystemExit(7)
-"""
-    assert run_program(processes, program, broker) == (7, "")
-    assert broker.queue("q")["ready"] == 20_000
-
-
 def test_a_child_of_multiprocessing_that_sends_and_just_ends(broker, processes):
     """Such a child ends without ``atexit``."""
     program = """
@@ -331,7 +304,9 @@ producer.send("q", 2)
 
 
 FORK = """
-import os, sys, signal, threading, time, zqueue
+import os, sys, signal, threading, time, warnings, zqueue
+# CPython 3.12 and later warn of what is tried here on purpose.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 app = zqueue.App()
 @app.task
 def nothing(i): pass
@@ -432,19 +407,8 @@ def test_a_full_queue_is_an_answer_and_nothing_of_it_is_lost(
     assert sorted(record.ids()) == list(range(accepted))
 
 
-def test_options_wait_0_raises_queue_full(start_broker, load):
-    broker = start_broker("--queue-tasks", "100")
-    jobs = load(broker, "jobs.py")
-    impatient = jobs.run.options(wait=0)
-    calls_until_full(impatient.send, 200_000)
-    with pytest.raises(zqueue.QueueFull, match="default"):
-        impatient.send(1)
-    with pytest.raises(zqueue.QueueFull):
-        jobs.run.options(wait=0).send_many(range(100_000))
-
-
 def test_a_blocked_send_goes_on_when_a_worker_appears(start_broker, produce, workers, record):
-    broker = start_broker("--queue-tasks", "100")
+    broker = start_broker("--queue-tasks", "100", quick=False)  # So that no worker is given up.
     producer = produce(broker, timeout=30)
     total = 3_000
     sent = 0
@@ -461,28 +425,17 @@ def test_a_blocked_send_goes_on_when_a_worker_appears(start_broker, produce, wor
 
     def is_blocked():
         nonlocal before
-        before, now = sent, sent
-        time.sleep(0.3)
-        return sent == now > 100
+        last, before = before, sent
+        return last == before > 100
 
-    wait_until(is_blocked, what="a blocked producer")
+    wait_until(is_blocked, every=0.3, what="a blocked producer")
     assert sent < total
     workers(broker, "jobs.py", 2)
     thread.join(30)
     assert sent == total
     producer.flush()
-    broker.wait_idle(30)
+    assert broker.wait_idle(30)["counters"]["redelivered"] == 0
     assert sorted(record.ids()) == list(range(total))
-
-
-def test_send_raises_queue_full_after_its_timeout(start_broker, produce):
-    broker = start_broker("--queue-tasks", "10")
-    producer = produce(broker)
-    fill(producer)
-    began = time.monotonic()
-    with pytest.raises(zqueue.QueueFull):
-        producer.send("default", [1], task="run", timeout=0.5)
-    assert 0.4 < time.monotonic() - began < 2
 
 
 def test_a_full_queue_does_not_block_sends_to_another(start_broker, produce, workers, record):
@@ -515,33 +468,18 @@ def test_what_waits_for_a_full_queue_neither_stops_nor_is_forgotten_by_many_othe
     assert sorted(record.ids()) == list(range(accepted))
 
 
-def test_a_bound_over_all_queues_opens_for_a_queue_that_did_not_shrink_itself(
-    start_broker, produce, workers, record
-):
-    broker = start_broker("--max-bytes", "1M")
-    filler, producer = produce(broker), produce(broker)
-    filler.send_many("default", ([i, "x" * 1_000] for i in range(1_040)), task="echo")
-    wait_until(lambda: broker.info()["bytes"] >= 1 << 20, what="a full broker")
-    producer.send("nobody-serves-it", "small")
-    with pytest.raises(zqueue.TimedOut):
-        producer.flush(timeout=0.3)
-    workers(broker, "jobs.py", 1)
-    wait_until(lambda: broker.info()["bytes"] < 1 << 18, what="room")
-    producer.flush(timeout=5)
-    assert broker.queue("nobody-serves-it")["ready"] == 1
-
-
 def test_a_draining_broker_takes_nothing_and_its_producers_wait_for_the_next(
     start_broker, produce, workers, record
 ):
     broker = start_broker()
     workers(broker, "jobs.py", 1)
     producer = produce(broker)
-    producer.send("default", ["long", 1.0], task="run_slowly")
+    producer.send("default", ["long"], task="run_slowly")
     wait_until(record.lines, what="its beginning")
     broker.process.send(signal.SIGTERM)
     wait_until(lambda: broker.info()["draining"], what="the drain")
     producer.send("default", ["later"], task="run")
+    record.open_gate()
     assert broker.process.wait() == 0
     assert "later" not in record.ids()
     broker.start()

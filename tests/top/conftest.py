@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+import zqueue
+
 pytest.importorskip("textual", reason="the extra 'top' is not installed")
 
 from tests.metrics.conftest import Watched, meter
@@ -24,8 +26,9 @@ from tests.system.conftest import (  # noqa: F401 - fixtures
     start_broker,
     workers,
 )
+from tests.system.harness import QUICK, Broker, Processes
 from zqueue.metrics.poller import Poller
-from zqueue.top.app import TopApp
+from zqueue.top.viewer import TopApp
 
 Json = dict[str, Any]
 
@@ -40,7 +43,7 @@ def watched() -> Watched:
 
 @pytest.fixture
 def busy(watched: Watched) -> Json:
-    """A broker of which everything is told: queue q, task t and a worker of them."""
+    """A broker that reports everything: queue q, task t and a worker of them."""
     watched.join(pid=7, host="here", version="9")
     watched.talk.hello("supervisor", b"s", pid=6, host="here")
     for i in range(5):
@@ -50,8 +53,12 @@ def busy(watched: Watched) -> Json:
             cpu_s=0.25 * i, rss_bytes=40_000_000, running=["t", 2.5, 30, 120],
             gc={"count": 3, "total": 4.5, "max": 2.5},
         )  # fmt: skip
-        told = watched.pass_s()
-    return told
+        reported = watched.pass_s()
+    reported["dead"]["groups"] = [
+        {"queue": "q", "task": "t", "error": "ValueError", "reason": "failed", "letters": 12,
+         "first_s": 1.7e9, "last_s": 1.8e9, "newest": 17, "text": "no"}
+    ]  # fmt: skip
+    return reported
 
 
 @pytest.fixture
@@ -102,6 +109,20 @@ class Screen:
             assert monotonic() < deadline, f"not within {timeout:g} s: {what}\n{text}"
             await self.pilot.pause(0.05)
         return text
+
+
+@pytest.fixture(scope="module")
+def mail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker with a queue of three tasks, for tests that leave it so."""
+    folder = tmp_path_factory.mktemp("broker")
+    started = Processes(folder)
+    try:
+        made = Broker(started, f"ipc://{folder}/b", QUICK)
+        with zqueue.Producer(made.url) as producer:
+            producer.send_many("mail", [1, 2, 3])
+        yield made
+    finally:
+        started.end()
 
 
 Story = Callable[[Screen], Awaitable[None]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zqueue.top.collectors import COLLECTORS, detail
-from zqueue.top.wording import BARS
+from zqueue.top.formats import BARS
 
 Json = dict[str, Any]
 
@@ -35,7 +35,3 @@ def test_the_last_minute_in_the_table(busy: Json) -> None:
     shown = column.cell(worker, "10", column.width).plain
     assert shown[0] == shown[-1] == BARS[-1]
     assert set(shown[1:-1]) == {BARS[0]}
-
-
-def test_no_pauses() -> None:
-    assert COLLECTORS.rows({}) == []

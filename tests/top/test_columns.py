@@ -74,17 +74,3 @@ def test_a_filter(busy: Json) -> None:
     assert matching(rows, "HERE/7", WORKERS, "10") == rows
     assert matching(rows, "here q", WORKERS, "10") == rows, "each of the words, anywhere"
     assert matching(rows, "here nowhere", WORKERS, "10") == []
-
-
-def test_markup_is_text() -> None:
-    row = {"name": "[bold red]x[/]\x1b[31m\n"}
-    cell = QUEUES.columns[0].cell(row, "10", 30)
-    assert cell.plain.strip() == "[bold red]x[/]�[31m�"
-    assert cell.spans == []
-
-
-def test_a_row_is_found_by_its_key(busy: Json) -> None:
-    for view in VIEWS:
-        for row in view.rows(busy):
-            assert view.find(busy, view.key(row)) == row
-        assert view.find(busy, "nothing like it") is None

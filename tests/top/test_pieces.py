@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from rich.text import Text
-
 from zqueue.top import pieces
 from zqueue.top.columns import Column
-
-
-def test_empty_pieces_are_left_out() -> None:
-    assert pieces.join([Text("a"), Text(), Text("b")]).plain == "a\n\nb"
 
 
 def test_a_pair_is_not_torn_apart() -> None:
@@ -21,26 +15,14 @@ def test_a_pair_is_not_torn_apart() -> None:
 
 
 def test_percentiles_of_all_windows() -> None:
-    told = {"count": 1234, "p50": 1.0, "p95": 2.0, "p99": 300.0, "max": 4000.0}
+    reported = {"count": 1234, "p50": 1.0, "p95": 2.0, "p99": 300.0, "max": 4000.0}
     nothing = {"count": 0, "p50": None, "p95": None, "p99": None, "max": None}
-    over = {"10": told, "60": nothing, "300": told}
+    over = {"10": reported, "60": nothing, "300": reported}
     _, ten, minute, five = pieces.percentiles([("run", over)]).plain.splitlines()
     assert " ".join(ten.split()) == "run 10 s 1,234 1.0 ms 2.0 ms 300 ms 4.0 s"
     assert " ".join(minute.split()) == "1 min 0 – – – –"
     assert five.split()[:2] == ["5", "min"]
     assert len({len(line) for line in (ten, minute, five)}) == 1
-
-
-def test_rates_of_all_windows() -> None:
-    head, line = pieces.rates([("in", {"10": 5.0, "60": 0.5})]).plain.splitlines()
-    assert line.split() == ["in", "5.0", "0.50", "0"]
-    assert len(head) == len(line)
-
-
-def test_histories_fit() -> None:
-    text = pieces.histories([("in", [1.0] * 60, "1/s at most")], 80, "the last minute").plain
-    assert all(len(line) <= 80 for line in text.splitlines())
-    assert "█" in text
 
 
 def test_a_long_table_is_cut() -> None:
@@ -54,7 +36,3 @@ def test_a_long_table_is_cut() -> None:
 def test_a_bar() -> None:
     assert pieces.bar(0.5, 4) == "██░░"
     assert pieces.bar(7, 4) == "████"
-
-
-def test_a_title_is_text() -> None:
-    assert pieces.title("queue", "[red]a\x07", "paused").plain == "queue [red]a�   paused"

@@ -33,7 +33,3 @@ def test_states(busy: Json) -> None:
     assert state_of(queue) == "running"
     assert state_of({**queue, "state": "full"}) == "full"
     assert state_of({**queue, "paused": True, "draining": True}) == "paused, draining"
-
-
-def test_no_queues() -> None:
-    assert QUEUES.rows({}) == []

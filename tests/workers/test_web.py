@@ -125,24 +125,6 @@ def test_takes_only_urls_of_the_web(web, url):
         fetch(web, url)
 
 
-def test_refuses_a_port_that_is_none(web):
-    with pytest.raises(ValueError, match="Port"):
-        fetch(web, "http://127.0.0.1:99999/")
-
-
-def test_says_that_nobody_listens(web, silent):
-    url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-    silent.close()
-    with pytest.raises(ConnectionError, match=url):
-        fetch(web, url)
-
-
-def test_says_that_no_answer_came_in_time(web, silent):
-    url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-    with pytest.raises(TimeoutError, match=r"no answer within 0\.05 s"):
-        fetch(web, url, 0.05)
-
-
 @pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9\r\n", b"", b"HTTP/1.1 banana\r\n"])
 def test_says_that_an_answer_is_not_http(web, silent, answer):
     def speak() -> None:
@@ -156,12 +138,6 @@ def test_says_that_an_answer_is_not_http(web, silent, answer):
     with pytest.raises(ValueError, match="the answer is not HTTP"):
         fetch(web, f"http://127.0.0.1:{silent.getsockname()[1]}/")
     thread.join()
-
-
-def test_says_that_a_server_does_not_speak_tls(web, server):
-    url = f"https://127.0.0.1:{server.server_port}/"
-    with pytest.raises(ConnectionError, match=url):
-        fetch(web, url)
 
 
 @pytest.mark.system

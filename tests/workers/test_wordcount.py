@@ -34,16 +34,6 @@ def test_counts_the_words_of_a_file_as_of_its_text(wordcount, tmp_path: Path):
     assert wordcount.count_file(str(tmp_path / "hamlet.txt")) == wordcount.count_words(text)
 
 
-def test_counts_a_file_that_is_not_all_text(wordcount, tmp_path: Path):
-    (tmp_path / "mixed").write_bytes(b"to \xff\xfe be\n")
-    assert wordcount.count_file(str(tmp_path / "mixed")) == {"to": 1, "be": 1}
-
-
-def test_says_which_file_is_missing(wordcount):
-    with pytest.raises(FileNotFoundError, match="no-such-file"):
-        wordcount.count_file("no-such-file")
-
-
 @pytest.mark.system
 def test_does_what_its_docstring_shows(wordcount, shell):
     assert shell.follow(wordcount.__doc__) == 4

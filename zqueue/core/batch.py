@@ -2,16 +2,21 @@
 
 Theory of operation. A producer packs N bodies as one msgpack array; that frame is never
 decoded on its way. A `Batch` is a window ``first .. first + count`` onto such a frame. Taking
-part of it makes another window onto the same bytes, so splitting copies nothing; bytes are
-copied once, when a part is sent. To cut between bodies one must know where each begins: that
-index is computed at the first cut, by a function the caller passes in (the core knows no
-codec), and shared by all windows onto the frame.
+part of it makes another window onto the same bytes. To cut between bodies one must know where each
+begins: that index is computed at the first cut, by a function the caller passes in (the core knows
+no codec), and shared by all windows onto the frame.
+
+A window keeps all of its frame in memory, and counts its share only. So one of half a frame or less
+gets bytes of its own (`Batch.own`): they would be copied when it is sent, anyway, and what is left
+of a frame that is cut again and again is copied at each halving, together less than the frame once.
+Hence what is alive is at most twice what is counted, and 8 bytes of index for each task in a frame
+that was cut.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ProtocolError
 
@@ -46,21 +51,27 @@ def reuse() -> dict[str, int]:
 @cython.no_gc
 @cython.freelist(1024)  # SPARE_MAX; the compiler wants a number
 @cython.cclass
-class Frame:
+class Published:
     """One published frame, as it came, and what its parts have in common.
 
     ``origin`` is whoever published it (opaque here; None for the plain lane) and ``sequence``
     the number the publisher gave it: results are addressed by these two and the task's position.
-    ``at`` is the instant it came, and ``age_us`` how long it had waited by then.
+    ``at`` is the instant it came, and ``age_us`` how long it had waited by then. Of one that was
+    copied out of another, ``base`` is the position of its first task there. ``entry`` is its number
+    in the journal, if there is one; ``options`` what was asked for its tasks (opaque here; None:
+    nothing).
     """
 
     __slots__ = (
         "age_us",
         "at",
+        "base",
         "body",
         "count",
         "damage",
+        "entry",
         "offsets",
+        "options",
         "origin",
         "queue",
         "reply",
@@ -80,6 +91,7 @@ class Frame:
         origin: object = None,
         sequence: int = 0,
         reply: bool = False,
+        options: Any = None,
     ) -> None:
         self.queue = queue
         self.task = task
@@ -90,9 +102,22 @@ class Frame:
         self.origin = origin
         self.sequence = sequence
         self.reply = reply
+        self.options = options
+        self.base = 0
+        self.entry = 0
         self.offsets: Sequence[int] | None = None
         self.damage = ""
         """Why it cannot be cut, once that was found."""
+
+    def copy(self, body: bytes, first: int, count: int) -> Published:
+        """Some of its tasks, as if just these had been published: ``body`` is their array."""
+        copy = Published(
+            self.queue, self.task, body, count, at=self.at, age_us=self.age_us,
+            origin=self.origin, sequence=self.sequence, reply=self.reply, options=self.options,
+        )  # fmt: skip
+        copy.base = first
+        copy.entry = self.entry
+        return copy
 
 
 @cython.no_gc
@@ -101,20 +126,24 @@ class Frame:
 class Batch:
     """A run of tasks of one frame that travel, wait and are leased together.
 
-    ``attempt`` counts deliveries, from 1; ``crashes`` counts those that ended with the death
-    of the worker. It is ``fresh`` until it was handed out.
+    ``attempt`` counts deliveries, from 1; ``crashes`` counts those that ended with the death of the
+    worker, ``timeouts`` those that ran too long, ``failures`` those that failed otherwise. It is
+    ``fresh`` until it was handed out.
     """
 
-    __slots__ = ("attempt", "count", "crashes", "first", "frame", "fresh", "nbytes")
+    __slots__ = ("attempt", "count", "crashes", "failures", "first", "frame", "fresh", "nbytes",
+                 "timeouts")  # fmt: skip
 
     def __init__(
         self,
-        frame: Frame,
+        frame: Published,
         first: int,
         count: int,
         *,
         attempt: int = 1,
         crashes: int = 0,
+        failures: int = 0,
+        timeouts: int = 0,
         fresh: bool = True,
     ) -> None:
         self.frame = frame
@@ -122,6 +151,8 @@ class Batch:
         self.count = count
         self.attempt = attempt
         self.crashes = crashes
+        self.failures = failures
+        self.timeouts = timeouts
         self.fresh = fresh
         # The frame's bytes are shared out by count: exact sizes would need the index, and
         # the sum over all parts is what a bound needs.
@@ -142,7 +173,7 @@ class Batch:
             _spare += 1
 
     @classmethod
-    def whole(cls, frame: Frame) -> Batch:
+    def whole(cls, frame: Published) -> Batch:
         """The batch of all tasks of a frame."""
         return cls(frame, 0, frame.count)
 
@@ -160,8 +191,26 @@ class Batch:
             count,
             attempt=self.attempt,
             crashes=self.crashes,
+            failures=self.failures,
+            timeouts=self.timeouts,
             fresh=self.fresh,
         )
+
+    def own(self, index: Indexer, array_header: Callable[[int], bytes]) -> None:
+        """Leave a frame of which this is half or less, with a copy of what is in it of this.
+
+        A frame that cannot be cut stays, and all of it is counted. Call it before it is counted.
+        """
+        frame = self.frame
+        if 2 * self.count > frame.count:
+            return
+        try:
+            body = self.body(index, array_header)
+        except ProtocolError:
+            self.nbytes = len(frame.body) + OVERHEAD_BYTES
+        else:
+            self.frame = frame.copy(body, self.first, self.count)
+            self.nbytes = len(body) + OVERHEAD_BYTES
 
     def body(self, index: Indexer, array_header: Callable[[int], bytes]) -> bytes:
         """The msgpack array of just these tasks; the frame itself where nothing was cut.
@@ -180,5 +229,6 @@ class Batch:
             except ProtocolError as error:
                 frame.damage = str(error)
                 raise
-        stop = self.first + self.count
-        return array_header(self.count) + frame.body[offsets[self.first] : offsets[stop]]
+        start = self.first - frame.base
+        stop = start + self.count
+        return array_header(self.count) + frame.body[offsets[start] : offsets[stop]]

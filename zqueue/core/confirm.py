@@ -1,62 +1,18 @@
-"""Confirms: what a producer may forget, and what a broker has taken already.
+"""Confirms: what a broker has taken already.
 
-The two ends of one numbering. A producer numbers its batches 1, 2, 3 … and keeps each in a
-`ConfirmWindow` until the broker has confirmed it; after a loss it sends again what is there.
-The broker keeps a `Taken` for every producer, so that a number counts once however often it
-comes, in whatever order (idempotent publishing as in Kafka's KIP-98).
+A producer numbers its batches 1, 2, 3 … and keeps each until the broker has confirmed it; after a
+loss it sends again what is there (`client.connection`). The broker keeps a `Taken` for every
+producer, so that a number counts once however often it comes, in whatever order (idempotent
+publishing as in Kafka's KIP-98).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Generic, TypeVar
-
-Item = TypeVar("Item")
+from collections.abc import Iterable
 
 GAPS_MAX = 1024
 """Numbers that may be missing at once among those a broker has seen of one producer. An honest
 producer has no more of them than its window is wide, which is less."""
-
-
-class ConfirmWindow(Generic[Item]):
-    """Sent and not yet confirmed, in order; bounded by count."""
-
-    __slots__ = ("_items", "batches_max", "next_sequence")
-
-    def __init__(self, batches_max: int) -> None:
-        self.batches_max = batches_max
-        self.next_sequence = 1
-        self._items: dict[int, Item] = {}
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __repr__(self) -> str:
-        return f"<ConfirmWindow {len(self)} of {self.batches_max}, next #{self.next_sequence}>"
-
-    def is_full(self) -> bool:
-        """No further batch may be sent."""
-        return len(self._items) >= self.batches_max
-
-    def add(self, item: Item) -> int:
-        """Number the next batch and keep it. Ask `is_full` before."""
-        assert not self.is_full()
-        sequence = self.next_sequence
-        self.next_sequence += 1
-        self._items[sequence] = item
-        return sequence
-
-    def get(self, sequence: int) -> Item | None:
-        """What is kept under that number."""
-        return self._items.get(sequence)
-
-    def remove(self, sequence: int) -> Item | None:
-        """Confirmed or refused: forget it. None if it was not there."""
-        return self._items.pop(sequence, None)
-
-    def items(self) -> Iterator[tuple[int, Item]]:
-        """All that is kept, lowest number first."""
-        return iter(list(self._items.items()))
 
 
 class Taken:
@@ -74,11 +30,27 @@ class Taken:
         self.highest = first - 1
         self._missing: set[int] = set()
 
+    @classmethod
+    def recall(cls, highest: int, missing: Iterable[int]) -> Taken:
+        """What another broker had taken: all up to the highest, but these."""
+        taken = cls(highest + 1)
+        taken._missing.update(missing)
+        return taken
+
     def __repr__(self) -> str:
         return f"<Taken up to #{self.highest}, {len(self._missing)} missing>"
 
     def __contains__(self, sequence: int) -> bool:
         return sequence <= self.highest and sequence not in self._missing
+
+    def begin(self, first: int) -> None:
+        """Give up the gaps below a number: whoever could have filled them numbers on from there."""
+        self._missing = {number for number in self._missing if number >= first}
+        self.highest = max(self.highest, first - 1)
+
+    def missing(self) -> set[int]:
+        """The numbers below the highest that it has not taken."""
+        return self._missing
 
     def is_too_far(self, sequence: int) -> bool:
         """Whether taking a number would leave too many gaps: those must be filled first."""

@@ -41,15 +41,33 @@ class CreditMeter:
 
     def measure(self, tasks: int, elapsed_s: float, kind: Hashable = None) -> None:
         """So many tasks of a kind took so long, one after the other."""
-        sample = max(elapsed_s, 1e-9) / tasks
-        before_s = self._by_kind.get(kind, sample)
-        self._by_kind[kind] = before_s + WEIGHT * (sample - before_s)
+        self._learn(max(elapsed_s, 1e-9) / tasks, kind)
+        self._ask_for(self.credit * GROWTH)
+
+    def measure_one(self, task_s: float, kind: Hashable = None) -> None:
+        """One of the tasks that run side by side is over; each took so much of the worker's time.
+
+        Credit grows by one for each, so it can double while all that is held runs once.
+        """
+        self._learn(max(task_s, 1e-9), kind)
+        self._ask_for(self.credit + 1)
+
+    def _learn(self, sample_s: float, kind: Hashable) -> None:
+        before_s = self._by_kind.get(kind, sample_s)
+        self._by_kind[kind] = before_s + WEIGHT * (sample_s - before_s)
         if self.task_s is None:
-            self.task_s = sample
+            self.task_s = sample_s
         else:
-            self.task_s += WEIGHT * (sample - self.task_s)
-        wanted = int(TARGET_S / self.task_s)
-        self.credit = max(self.slots, min(wanted, self.credit * GROWTH, CREDIT_MAX))
+            self.task_s += WEIGHT * (sample_s - self.task_s)
+
+    def _ask_for(self, credit_max: int) -> None:
+        assert self.task_s is not None
+        wanted = max(self.slots, int(TARGET_S / self.task_s))
+        self.credit = min(wanted, credit_max, CREDIT_MAX)
+
+    def knows(self, kind: Hashable) -> bool:
+        """Whether a task of this kind has run."""
+        return kind in self._by_kind
 
     def expect(self, kind: Hashable, tasks: int) -> float:
         """About how long so many tasks of a kind will take, seconds; 0 if none has run yet.
@@ -58,6 +76,10 @@ class CreditMeter:
         much: after a slow task, a thousand quick ones are not, but a thousand slow ones are.
         """
         return tasks * self._by_kind.get(kind, 0.0)
+
+    def limit(self, tasks: int) -> None:
+        """What was held beyond so many tasks went back: ask for no more than these, at first."""
+        self.credit = max(1, min(self.credit, tasks))
 
     def overrun(self, elapsed_s: float) -> None:
         """One task has been running this long and is not done: ask for no more than slots."""

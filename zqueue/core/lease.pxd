@@ -10,6 +10,7 @@ cdef class Lease:
     cdef public long long number
     cdef public object holder
     cdef public list batches
+    cdef public dict stopping
     cdef public Py_ssize_t tasks
     cdef readonly list _open
 

@@ -19,16 +19,31 @@ from typing import Any
 from .batch import Batch
 
 
+def runs_of(bits: int) -> Iterator[tuple[int, int]]:
+    """The runs ``(first, count)`` of bits that are set, in order."""
+    position = 0
+    while bits:
+        gap = (bits & -bits).bit_length() - 1
+        bits >>= gap
+        position += gap
+        length = (~bits & (bits + 1)).bit_length() - 1
+        yield position, length
+        bits >>= length
+        position += length
+
+
 class Lease:
     """The tasks one worker holds by one delivery."""
 
-    __slots__ = ("_open", "batches", "holder", "number", "tasks")
+    __slots__ = ("_open", "batches", "holder", "number", "stopping", "tasks")
 
     def __init__(self, number: int, holder: Any, batches: list[Batch]) -> None:
         self.number = number
         self.holder = holder
         self.batches = batches
         self.tasks = 0
+        self.stopping: dict[int, int] = {}
+        """By batch: a bit for each task that the holder was asked to end."""
         self._open: list[int] = []
         for batch in batches:
             self.tasks += batch.count
@@ -50,22 +65,26 @@ class Lease:
         self.tasks -= count
         return True
 
+    def stop(self, batch: int, tasks: int) -> int:
+        """The holder is to end these tasks, a bit each. Returns those that it was not asked to
+        end before."""
+        before = self.stopping.get(batch, 0)
+        new = tasks & self._open[batch] & ~before
+        if new:
+            self.stopping[batch] = before | new
+        return new
+
+    def open_tasks(self, batch: int) -> int:
+        """A bit for each task of a batch that is open."""
+        return self._open[batch]
+
     def is_closed(self, batch: int) -> bool:
         """Whether nothing of a batch is open any more."""
         return not self._open[batch]
 
     def open_runs(self, batch: int) -> Iterator[tuple[int, int]]:
         """The runs ``(first, count)`` of a batch that are still open, in order."""
-        left = self._open[batch]
-        position = 0
-        while left:
-            gap = (left & -left).bit_length() - 1
-            left >>= gap
-            position += gap
-            length = (~left & (left + 1)).bit_length() - 1
-            yield position, length
-            left >>= length
-            position += length
+        return runs_of(self._open[batch])
 
 
 class LeaseTable:
@@ -94,6 +113,10 @@ class LeaseTable:
         """The lease of that number if this holder has it; None if it is stale."""
         lease = self._leases.get(number)
         return lease if lease is not None and lease.holder is holder else None
+
+    def all(self) -> list[Lease]:
+        """All of them, the oldest first."""
+        return list(self._leases.values())
 
     def end(self, lease: Lease) -> None:
         """Forget a lease. What is open in it is the caller's to take back."""

@@ -1,10 +1,12 @@
-"""The sidecar: asks brokers how they are once a second, and tells Prometheus and people.
+"""The sidecar: queries brokers once a second and serves their statistics to Prometheus and people.
 
-It is a peer like any other and nobody depends on it: when it is gone, nothing but figures is.
+It is a peer like any other, and nothing depends on it: without it there are no statistics, and all
+tasks run on.
 
-`watch` makes a snapshot of what a broker told. What it is made of is pure as well: `told` reads
-what a stranger says, `series` has rates and percentiles, `parts` queues, tasks and workers, and
-there are `pauses`, `heatmap` and `conditions`. `poller` asks. `exposition` is for Prometheus,
-`page.html` for people, `board` has the newest of all, `server` hands it out (`requests` is who may
-ask for it), and `command` puts them together.
+`broker_watch` turns a broker's answers into a snapshot. Its parts are pure as well: `untrusted`
+validates what a broker sent, `series` computes rates and percentiles, `parts` watches queues, tasks
+and workers, `pause_watch` garbage collectors, `heatmap` latencies; `conditions` lists problems.
+`poller` sends the queries. `exposition` renders a snapshot for Prometheus, `page.html` for people.
+`board` caches the newest one in each format, `server` serves it (`requests` parses and admits HTTP
+requests), and `process` starts all of them.
 """

@@ -1,8 +1,8 @@
-"""The board: the newest snapshot, made once a second however many look at it.
+"""The board: the newest snapshot, rendered at most once a second for any number of clients.
 
-Theory of operation. `Board.tick` is called once a second, when answers have come. It makes
-nothing: the first one to look afterwards does, as JSON or in one of Prometheus' formats, and all
-others are given the same bytes until the next tick. So while nobody looks, nothing is made.
+Theory of operation. `Board.tick` is called once a second, after brokers have answered. It renders
+nothing: the first request after a tick does, as JSON or in one of Prometheus' formats, and all
+further requests get the same bytes until the next tick. Without requests nothing is rendered.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import threading
 from collections.abc import Iterator, Sequence
 from time import monotonic, time
 
-from ..core.pauses import Pauses
+from ..stats.pauses import Pauses
+from .broker_watch import snapshot_of
 from .exposition import Form, Source, expose
 from .poller import Poller
-from .series import Told
-from .watch import snapshot_of
+from .series import Json
 
 STALE_S = 5.0
-"""A broker that was not heard for so long is not ready, seconds."""
+"""A broker that has not answered for so many seconds is not ready."""
 
 
 class Board:
-    """What all brokers told last, in every form. For any number of threads.
+    """The last answers of all brokers, in every format. For any number of threads.
 
     ``pauses`` are those of this process.
     """
@@ -37,15 +37,20 @@ class Board:
         self._ticked_at = monotonic()
         self._making = threading.Lock()
         self._made_at = -1
-        self._snapshot: Told = {}
+        self._snapshot: Json = {}
         self._json = b""
         self._exposed: dict[Form, bytes] = {}
 
     def __repr__(self) -> str:
         return f"<Board of {len(self._pollers)} brokers, tick {self._ticks}>"
 
+    @property
+    def urls(self) -> list[str]:
+        """The brokers' addresses."""
+        return [poller.watch.url for poller in self._pollers]
+
     def tick(self) -> None:
-        """What was made is out of date, and whoever waits is woken."""
+        """Expire what was rendered, and wake the threads in `wait`."""
         with self._ticked:
             self._ticks += 1
             self._ticked_at = monotonic()
@@ -53,16 +58,17 @@ class Board:
 
     @property
     def since_tick_s(self) -> float:
-        """Seconds since it ticked last: about one at most, if all is well."""
+        """Seconds since the last tick: about one at most in a healthy process."""
         return monotonic() - self._ticked_at
 
     def wait(self, seen: int, timeout: float) -> int:
-        """Wait until there were more ticks than were seen. Returns how many there were."""
+        """Wait for more than ``seen`` ticks, ``timeout`` seconds at most. Returns how many there
+        were."""
         with self._ticked:
             self._ticked.wait_for(lambda: self._ticks > seen, timeout)
             return self._ticks
 
-    def snapshot(self) -> Told:
+    def snapshot(self) -> Json:
         """The snapshot, not to be changed."""
         with self._making:
             self._make()
@@ -77,7 +83,7 @@ class Board:
             return self._json
 
     def exposed(self, form: Form) -> bytes:
-        """What Prometheus is told."""
+        """All metrics in a format of Prometheus."""
         with self._making:
             self._make()
             if form not in self._exposed:
@@ -86,14 +92,14 @@ class Board:
             return self._exposed[form]
 
     def problems(self, ready_workers: int) -> list[str]:
-        """Why not all is ready, a sentence each: a broker does not answer, or has fewer workers
-        than are demanded."""
+        """Why the sidecar is not ready, a sentence each: a broker does not answer, or has fewer
+        than ``ready_workers`` workers. Empty if it is ready."""
         problems = []
         for broker in self.snapshot()["brokers"]:
             if broker["state"] in ("waiting", "lost"):
                 problems.append(broker["problem"])
             elif broker["seen_s"] > STALE_S:
-                problems.append(f"{broker['url']} was not heard for {broker['seen_s']:.0f} s.")
+                problems.append(f"{broker['url']} has not answered for {broker['seen_s']:.0f} s.")
             elif len(broker["workers"]) < ready_workers:
                 there = len(broker["workers"])
                 problems.append(f"{broker['url']} has {there} of {ready_workers} workers.")
@@ -110,7 +116,7 @@ class Board:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Nobody feeds the watches meanwhile."""
+        """No poller feeds its watch meanwhile."""
         with contextlib.ExitStack() as locks:
             for poller in self._pollers:
                 locks.enter_context(poller.lock)

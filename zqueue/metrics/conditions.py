@@ -1,18 +1,18 @@
-"""Conditions: what is not as it should be with a broker, in sentences for people."""
+"""Conditions: what is wrong with a broker or holds it up, in sentences for people."""
 
 from __future__ import annotations
 
 from typing import Any
 
 KINDS = (
-    "no-broker", "old-broker", "no-workers", "unserved", "full", "broker-draining", "draining",
-    "paused",
+    "no-broker", "old-broker", "full-disk", "no-workers", "unserved", "full", "broker-draining",
+    "draining", "paused",
 )  # fmt: skip
-"""The worst first."""
+"""The most severe first."""
 
 
 def conditions_of(broker: dict[str, Any]) -> list[dict[str, str]]:
-    """The conditions of a broker in a snapshot, the worst first; none if all is well."""
+    """The conditions of a broker in a snapshot, the most severe first; empty if it is healthy."""
     found: list[dict[str, str]] = []
 
     def add(kind: str, text: str, queue: str = "") -> None:
@@ -30,26 +30,29 @@ def conditions_of(broker: dict[str, Any]) -> list[dict[str, str]]:
         ready = sum(queue["ready"] for queue in queues if not queue["plain"])
         waiting = f", and {_waiting(ready)} for one" if ready else ""
         add("no-workers", f"No worker is connected{waiting}.")
+    if broker.get("store", {}).get("full"):
+        add("full-disk", f"The disk that has {broker['store']['data_dir']} is full: the broker "
+                         "accepts no new tasks.")  # fmt: skip
     if broker["draining"]:
-        add("broker-draining", "The broker is about to stop: it takes nothing new.")
+        add("broker-draining", "The broker is draining: it accepts no new tasks.")
     for queue in queues:
-        for kind, text in _of_queue(queue, anybody=bool(broker["workers"])):
+        for kind, text in _of_queue(queue, any_workers=bool(broker["workers"])):
             add(kind, text, queue["name"])
     return sorted(found, key=lambda condition: KINDS.index(condition["kind"]))
 
 
-def _of_queue(queue: dict[str, Any], *, anybody: bool) -> list[tuple[str, str]]:
+def _of_queue(queue: dict[str, Any], *, any_workers: bool) -> list[tuple[str, str]]:
     name, found = queue["name"], []
-    if queue["ready"] and not queue["workers"] and not queue["plain"] and anybody:
+    if queue["ready"] and not queue["workers"] and not queue["plain"] and any_workers:
         found.append(
             ("unserved", f"No worker serves queue {name}: {_waiting(queue['ready'])} for one.")
         )
     if queue["withheld"]:
-        found.append(("full", f"Queue {name} is full: its producers wait."))
+        found.append(("full", f"Queue {name} is full: producers wait for room."))
     if queue["paused"]:
-        found.append(("paused", f"Queue {name} is paused: nothing is handed out."))
+        found.append(("paused", f"Queue {name} is paused: it delivers no tasks."))
     if queue["draining"]:
-        found.append(("draining", f"Queue {name} is draining: it takes nothing new."))
+        found.append(("draining", f"Queue {name} is draining: it accepts no new tasks."))
     return found
 
 

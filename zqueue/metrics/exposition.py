@@ -1,19 +1,22 @@
-"""What Prometheus is told: the last answer of every broker, as metrics.
+"""The exposition: renders the last answer of every broker as metrics for Prometheus.
 
-Theory of operation. Totals, histograms and states are told as the broker told them, so nothing is
-lost between two scrapes, and what Prometheus computes from them is right over any time. Percentiles
-over the last 10 seconds, minute and 5 minutes come along as gauges, for those who only look.
+Theory of operation. Totals, histograms and states are rendered as the broker reported them, so
+nothing is lost between two scrapes, and what Prometheus computes from them is right over any time.
+Percentiles of the last 10 seconds, minute and 5 minutes are rendered as gauges beside them, for
+observers that do not compute. Their label is ``q``: ``quantile`` is reserved for summaries, and
+``promtool check metrics`` rejects it on a gauge.
 
 A classic histogram's bounds are powers of two. They are edges of every histogram of ours, however
-coarse it was made, so every bucket holds exactly what its ``le`` says, and none is interpolated.
-Whoever asks for OpenMetrics 2.0 gets native histograms instead, as fine as they are kept here; in
-the other text formats there are none.
+coarse, so every bucket holds exactly what its ``le`` says, and none is interpolated. A scrape that
+accepts OpenMetrics 2.0 gets native histograms instead, at full resolution; the other text formats
+have none.
 
 Names of brokers, queues, tasks and workers are label values: escaped, cut off at
-`told.TEXT_CHARS_MAX`, and no more of them than a watch keeps (`watch.KEPT_MAX` of each kind).
+`untrusted.TEXT_CHARS_MAX`, and no more of them than a watch keeps (`broker_watch.KEPT_MAX` of each
+kind).
 
-The lines of brokers are written here. There may be ten thousand of them, and the client library
-takes 7 to 10 µs for each; it chooses the format, and tells of this process.
+The lines of brokers are written here: there may be ten thousand of them, and the client library
+takes 7 to 10 µs for each. It chooses the format, and renders the metrics of this process.
 """
 
 from __future__ import annotations
@@ -27,108 +30,44 @@ from prometheus_client import generate_latest as generate_text
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from ..core.histogram import EDGES_S, HIGH_S, Histogram
-from .series import Told
-from .told import TEXT_CHARS_MAX
-from .watch import Watch
-
-DURATION_EDGES_S = (*(edge for edge in EDGES_S if edge > 1e-4), 1024.0, 2048.0, HIGH_S)
-"""0.12 ms to 68 minutes."""
-
-TASKS_EDGES = tuple(2.0**power for power in range(13))
-"""1 to 4096 tasks."""
-
-QUANTILES = (("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99"))
-
-WINDOWS = (("10", "10s"), ("60", "1m"), ("300", "5m"))
-
-WAIT = "From being taken to being handed out."
-CONFIRM = "From sending a batch to its confirm."
-RUN = "From the beginning of a task to its end."
-TOTAL = "From sending a task to its end, but for the time on the network."
-BATCH = "Tasks in a published batch."
-PAUSE = "How long garbage collectors stopped processes."
-PAUSE_HERE = "How long the garbage collector stopped this process."
-MADE = "Batches made, of one that was dropped or of new memory."
-RUNNING = "How long it has been running its task."
-INTERVAL = "From the beginning of a pause to that of the next."
-
-Names = tuple[tuple[str, str, str], ...]
-"""Name of a metric, its help, and the key of its value."""
-
-BROKER_GAUGES: Names = (
-    ("zqueue_broker_uptime_seconds", "Since the broker began.", "uptime_s"),
-    ("zqueue_broker_draining", "Whether it is about to stop.", "draining"),
-    ("zqueue_broker_resident_memory_bytes", "Resident memory of the broker.", "rss_bytes"),
-    ("zqueue_held_bytes", "What all queues hold.", "bytes"),
-    ("zqueue_held_limit_bytes", "What all queues together may hold.", "bytes_max"),
-    ("zqueue_producers", "Producers.", "producers"),
-    ("zqueue_queues_unlisted", "Queues beyond those that are told one by one.", "other_queues"),
+from ..stats.histogram import Histogram
+from .broker_watch import Watch
+from .families import (
+    BATCH,
+    BESIDE_COUNTERS,
+    BROKER_COUNTERS,
+    BROKER_GAUGES,
+    COMMIT,
+    CONFIRM,
+    DEAD,
+    DEAD_COUNTERS,
+    DEATHS,
+    DURATION_EDGES_S,
+    INTERVAL,
+    MADE,
+    PAUSE,
+    PAUSE_HERE,
+    QUANTILES,
+    QUEUE_COUNTERS,
+    QUEUE_GAUGES,
+    RESTARTS,
+    RUN,
+    RUNNING,
+    STORE_GAUGES,
+    SUPERVISOR_GAUGES,
+    TASKS_EDGES,
+    TOTAL,
+    WAIT,
+    WINDOWS,
+    WORKER_COUNTERS,
+    WORKER_GAUGES,
 )
-
-BROKER_COUNTERS: Names = (
-    ("zqueue_broker_stale_tasks", "Settled, but the lease had been taken away.", "stale"),
-    ("zqueue_broker_garbage_messages", "Messages that were none.", "garbage"),
-    ("zqueue_broker_results", "Results sent to submitters.", "results"),
-    ("zqueue_broker_results_lost", "Results whose submitter was gone.", "results_lost"),
-    ("zqueue_broker_workers_lost", "Workers that died or fell silent.", "workers_lost"),
-    ("zqueue_broker_refused_batches", "Batches refused.", "refused"),
-    ("zqueue_broker_cpu_seconds", "Processor time, user and system.", "cpu_s"),
-)
-
-QUEUE_GAUGES: Names = (
-    ("zqueue_queue_ready_tasks", "Tasks that wait for a worker.", "ready"),
-    ("zqueue_queue_leased_tasks", "Tasks that workers hold.", "leased"),
-    ("zqueue_queue_limit_tasks", "Tasks that the queue may hold.", "tasks_max"),
-    ("zqueue_queue_bytes", "What the queue holds.", "bytes"),
-    ("zqueue_queue_limit_bytes", "What the queue may hold.", "bytes_max"),
-    ("zqueue_queue_workers", "Workers that serve the queue.", "workers"),
-    ("zqueue_queue_withheld_batches", "Batches whose confirms wait for room.", "withheld"),
-    ("zqueue_queue_oldest_seconds", "How long the task in front has waited.", "oldest_s"),
-    ("zqueue_queue_paused", "Whether nothing is handed out.", "paused"),
-    ("zqueue_queue_draining", "Whether nothing is taken.", "draining"),
-)
-
-QUEUE_COUNTERS: Names = (
-    ("zqueue_queue_published_tasks", "Tasks taken from producers.", "published"),
-    ("zqueue_queue_ingested_tasks", "Tasks taken from the plain lane.", "ingested"),
-    ("zqueue_queue_delivered_tasks", "Tasks given to workers, again included.", "delivered"),
-    ("zqueue_queue_egressed_tasks", "Tasks sent out on the plain lane.", "egressed"),
-    ("zqueue_queue_done_tasks", "Tasks done.", "done"),
-    ("zqueue_queue_failed_tasks", "Tasks failed.", "failed"),
-    ("zqueue_queue_redelivered_tasks", "Tasks taken back from lost workers.", "redelivered"),
-    ("zqueue_queue_returned_tasks", "Tasks given back unstarted.", "returned"),
-    ("zqueue_queue_dead_tasks", "Tasks set aside for good.", "dead"),
-    ("zqueue_queue_postponed_batches", "Batches to be sent again later.", "postponed"),
-)
-
-BESIDE_COUNTERS: Names = (
-    ("zqueue_queue_duplicates_batches", "Batches sent again in vain.", "duplicates"),
-    ("zqueue_queue_refused_batches", "Batches refused.", "refused"),
-)
-
-WORKER_COUNTERS: Names = (
-    ("zqueue_worker_busy_seconds", "Time spent running tasks.", "busy_s"),
-    ("zqueue_worker_cpu_seconds", "Processor time, user and system.", "cpu_s"),
-)
-
-WORKER_GAUGES: Names = (
-    ("zqueue_worker_resident_memory_bytes", "Resident memory of the worker.", "rss_bytes"),
-    ("zqueue_worker_in_flight_tasks", "Tasks that the worker holds.", "in_flight"),
-    ("zqueue_worker_credit_tasks", "Tasks that it asks for beside.", "credit"),
-)
-
-
-SUPERVISOR_GAUGES: Names = (
-    ("zqueue_supervisor_processes", "Worker processes of the supervisor.", "processes"),
-    ("zqueue_supervisor_resident_memory_bytes", "Resident memory of the supervisor.", "rss_bytes"),
-)
-
-RESTARTS = "Worker processes that ended and were replaced."
+from .series import Json
+from .untrusted import TEXT_CHARS_MAX
 
 
 class Form(enum.Enum):
-    """A format of what is exposed; the value is its content type."""
+    """A format of the exposition; the value is its content type."""
 
     TEXT = "text/plain; version=0.0.4; charset=utf-8"
     OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -136,9 +75,9 @@ class Form(enum.Enum):
 
 
 class Source(NamedTuple):
-    """What is known of one broker."""
+    """One broker and its poller."""
 
-    broker: Told
+    broker: Json
     """Its part of the snapshot."""
     watch: Watch
     """For its histograms."""
@@ -148,12 +87,12 @@ class Source(NamedTuple):
 
 
 def form_for(accept: str) -> Form:
-    """The format for an ``Accept`` header, chosen by the client library. Names need no escaping
-    here, so its schemes are all the same."""
+    """The format for an ``Accept`` header, chosen by the client library. Our names need no
+    escaping, so all escaping schemes are the same."""
     try:
         _, content_type = choose_encoder(accept[:1000])
     except (TypeError, ValueError):
-        return Form.TEXT  # Some version that is no number.
+        return Form.TEXT  # The version is not a number.
     kind, _, parameters = content_type.partition(";")
     if kind != "application/openmetrics-text":
         return Form.TEXT
@@ -161,13 +100,15 @@ def form_for(accept: str) -> Form:
 
 
 def expose(sources: Iterable[Source], form: Form, pauses: Histogram) -> bytes:
-    """All metrics: of brokers, and of this process, whose own pauses these are."""
+    """All metrics: of brokers, and of this process, whose collector's pauses are ``pauses``."""
     lines = _Lines(form)
     for source in sources:
         _add_sidecar(lines, source)
         if source.broker["seen_s"] is not None:
             labels = _labels(broker=source.broker["url"])
             _add_broker(lines, source, labels)
+            if source.broker["store"]["level"] != "memory":
+                _add_store(lines, source, labels)
             _add_queues(lines, source, labels)
             _add_tasks(lines, source, labels)
             _add_pauses(lines, source, labels)
@@ -193,12 +134,14 @@ def _of_process(form: Form) -> bytes:
 def _add_sidecar(lines: _Lines, source: Source) -> None:
     labels = _labels(broker=source.broker["url"])
     up = source.broker["state"] in ("ok", "old")
-    lines.gauge("zqueue_up", "Whether the broker answers.", labels, up)
-    lines.counter("zqueue_sidecar_polls", "Questions to the broker.", labels, source.polls)
+    lines.gauge("zqueue_up", "1 while the broker answers.", labels, up)
+    lines.counter("zqueue_sidecar_polls", "Queries to the broker.", labels, source.polls)
     lines.counter(
-        "zqueue_sidecar_poll_failures", "Questions without an answer.", labels, source.failures
+        "zqueue_sidecar_poll_failures", "Queries without an answer.", labels, source.failures
     )
-    lines.gauge("zqueue_sidecar_poll_seconds", "How long the last one took.", labels, source.poll_s)
+    lines.gauge(
+        "zqueue_sidecar_poll_seconds", "How long the last query took.", labels, source.poll_s
+    )
 
 
 def _add_broker(lines: _Lines, source: Source, labels: str) -> None:
@@ -207,11 +150,18 @@ def _add_broker(lines: _Lines, source: Source, labels: str) -> None:
         labels, id=broker["id"], version=broker["version"], host=broker["host"],
         compiled=str(broker["compiled"]).lower(), pid=str(broker["pid"]),
     )  # fmt: skip
-    lines.gauge("zqueue_broker_info", "The broker.", info, 1)
+    lines.gauge("zqueue_broker_info", "Identity and version of the broker.", info, 1)
     for name, text, key in BROKER_GAUGES:
         lines.gauge(name, text, labels, broker[key])
-    lines.gauge("zqueue_workers", "Workers.", labels, len(broker["workers"]))
-    lines.gauge("zqueue_dead_letters_kept", "Dead letters kept.", labels, broker["dead"]["kept"])
+    lines.gauge("zqueue_workers", "Connected workers.", labels, len(broker["workers"]))
+    lines.gauge(
+        "zqueue_dead_letters_kept",
+        "Dead letters that the broker keeps.",
+        labels,
+        broker["dead"]["kept"],
+    )
+    for name, text, key in DEAD_COUNTERS:
+        lines.counter(name, text, labels, broker["dead"][key])
     totals = {**broker["counters"], "cpu_s": broker["cpu_s"]}
     for name, text, key in BROKER_COUNTERS:
         lines.counter(name, text, labels, totals.get(key, 0))
@@ -224,6 +174,24 @@ def _add_broker(lines: _Lines, source: Source, labels: str) -> None:
     lines.quantiles("zqueue_confirm_quantile_seconds", CONFIRM, labels, broker["confirm_ms"])
 
 
+def _add_store(lines: _Lines, source: Source, labels: str) -> None:
+    store = source.broker["store"]
+    info = _labels(labels, level=store["level"], data_dir=store["data_dir"])
+    lines.gauge("zqueue_store_info", "Durability level, and the data dir.", info, 1)
+    for name, text, key in STORE_GAUGES:
+        lines.gauge(name, text, labels, store[key])
+    lines.gauge(
+        "zqueue_store_loss_window_seconds",
+        "What was confirmed so long before the power is lost may be lost.",
+        labels,
+        store["loss_window_ms"] / 1000,
+    )
+    lines.counter("zqueue_store_moved_entries", "Entries moved to free files.", labels,
+                  store["moved"])  # fmt: skip
+    lines.histogram("zqueue_store_commit_seconds", COMMIT, labels, source.watch.commit.total)
+    lines.quantiles("zqueue_store_commit_quantile_seconds", COMMIT, labels, store["commit_ms"])
+
+
 def _add_queues(lines: _Lines, source: Source, of_broker: str) -> None:
     for queue in source.broker["queues"]:
         watch = source.watch.queues.get(queue["name"])
@@ -231,11 +199,16 @@ def _add_queues(lines: _Lines, source: Source, of_broker: str) -> None:
             continue  # It was forgotten just now.
         labels = _labels(of_broker, queue=queue["name"])
         for name, text, key in QUEUE_GAUGES:
-            lines.gauge(name, text, labels, queue[key])
+            if queue[key] is not None:
+                lines.gauge(name, text, labels, queue[key])
         counters = queue["counters"]
         for name, text, key in QUEUE_COUNTERS:
             if key in counters:
                 lines.counter(name, text, labels, counters[key])
+        for reason in DEATHS:
+            if counters.get(f"dead_{reason}"):
+                which = _labels(labels, reason=reason)
+                lines.counter("zqueue_dead_letters", DEAD, which, counters[f"dead_{reason}"])
         lines.histogram("zqueue_queue_wait_seconds", WAIT, labels, watch.wait.total)
         lines.quantiles("zqueue_queue_wait_quantile_seconds", WAIT, labels, queue["wait_ms"])
         lines.histogram("zqueue_queue_batch_tasks", BATCH, labels, watch.batches, TASKS_EDGES)
@@ -256,13 +229,18 @@ def _add_tasks(lines: _Lines, source: Source, of_broker: str) -> None:
 
 
 def _add_pauses(lines: _Lines, source: Source, of_broker: str) -> None:
-    for role, told in source.broker["gc"].items():
+    for role, pauses in source.broker["gc"].items():
         watch = source.watch.pauses.roles[role]
         labels = _labels(of_broker, role=role)
-        for generation, (count, _, longest_ms) in enumerate(told["generations"]):
+        for generation, (count, _, longest_ms) in enumerate(pauses["generations"]):
             one = _labels(labels, generation=str(generation))
             lines.counter("zqueue_gc_pauses", "Pauses of garbage collectors.", one, count)
-            lines.gauge("zqueue_gc_pause_max_seconds", "The longest.", one, longest_ms / 1000)
+            lines.gauge(
+                "zqueue_gc_pause_max_seconds",
+                "The longest pause since the start.",
+                one,
+                longest_ms / 1000,
+            )
         lines.histogram("zqueue_gc_pause_seconds", PAUSE, labels, watch.lengths.total)
         lines.histogram("zqueue_gc_interval_seconds", INTERVAL, labels, watch.intervals.total)
 
@@ -278,7 +256,7 @@ def _add_workers(lines: _Lines, source: Source, of_broker: str) -> None:
             labels, version=worker["version"], compiled=str(worker["compiled"]).lower(),
             queues=",".join(worker["queues"]),
         )  # fmt: skip
-        lines.gauge("zqueue_worker_info", "The worker.", info, 1)
+        lines.gauge("zqueue_worker_info", "Version and queues of the worker.", info, 1)
         for name, text, key in WORKER_COUNTERS:
             lines.counter(name, text, labels, worker[key])
         for name, text, key in WORKER_GAUGES:
@@ -292,7 +270,7 @@ def _add_supervisors(lines: _Lines, source: Source, of_broker: str) -> None:
     for supervisor in source.broker["supervisors"]:
         labels = _labels(of_broker, supervisor=f"{supervisor['host']}/{supervisor['pid']}")
         if labels in seen:
-            continue  # It lost its connection, and is here twice for a while.
+            continue  # It reconnected, and is listed twice for a while.
         seen.add(labels)
         for name, text, key in SUPERVISOR_GAUGES:
             lines.gauge(name, text, labels, supervisor[key])
@@ -303,7 +281,7 @@ def _add_supervisors(lines: _Lines, source: Source, of_broker: str) -> None:
 
 
 def _labels(before: str = "", **labels: str) -> str:
-    """Labels as they are written, after those that are."""
+    """Rendered labels, behind those in ``before``."""
     written = [f'{name}="{_escaped(value)}"' for name, value in labels.items()]
     return ",".join([before, *written] if before else written)
 
@@ -328,13 +306,13 @@ class _Lines:
         """One total; the name is without its ending."""
         self._family(name, text, "counter").append(f"{name}_total{{{labels}}} {value}\n")
 
-    def quantiles(self, name: str, text: str, labels: str, told: Told) -> None:
-        """Percentiles of each window in which anything was counted."""
+    def quantiles(self, name: str, text: str, labels: str, by_window: Json) -> None:
+        """Percentiles of each window that is not empty."""
         for window, window_name in WINDOWS:
-            if told[window]["count"]:
+            if by_window[window]["count"]:
                 for quantile, key in QUANTILES:
-                    which = f'{labels},quantile="{quantile}",window="{window_name}"'
-                    self.gauge(name, text, which, told[window][key] / 1000)
+                    which = f'{labels},q="{quantile}",window="{window_name}"'
+                    self.gauge(name, text, which, by_window[window][key] / 1000)
 
     def histogram(
         self, name: str, text: str, labels: str, counted: Histogram | None,

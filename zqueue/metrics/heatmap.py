@@ -1,9 +1,9 @@
 """The heatmap: how many tasks took how long, from being sent to their end, in every five seconds.
 
 Theory of operation. A column is five seconds and a row a range of durations, four to each power of
-ten. What is slower than the last row counts in it. A histogram that was made coarse has fewer
-edges: then its rows end at the nearest one. What grew over several seconds is spread evenly over
-their columns, but for what cannot be divided.
+ten. The last row also counts what is slower. A histogram that was coarsened has fewer edges: its
+rows end at the nearest one. The growth of several seconds is spread evenly over their columns, but
+for the remainder of the division.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import functools
 from collections import deque
 from math import floor
 
-from ..core.histogram import Histogram, nearest_edge
-from .series import Step, Told
+from ..stats.histogram import Histogram, nearest_edge
+from .series import Json, Step
 
 COLUMN_S = 5
 COLUMNS = 60
@@ -31,10 +31,10 @@ class Heatmap:
     def __init__(self, now: float) -> None:
         self._began = floor(now / COLUMN_S)
         self._columns: deque[tuple[int, list[int]]] = deque(maxlen=COLUMNS + 1)
-        """Number and counts; columns in which nothing was counted are left out."""
+        """Number and counts of each column; empty columns are left out."""
 
     def feed(self, grown: list[Histogram], step: Step) -> None:
-        """What tasks took since the last look."""
+        """Count the tasks that ended since the last answer: how long each took."""
         counts = [0] * ROWS
         for counted in grown:
             for row, count in enumerate(_rows_of(counted)):
@@ -56,8 +56,8 @@ class Heatmap:
         else:
             self._columns.append((number, counts))
 
-    def told(self, at: float) -> Told:
-        """Without the column in progress."""
+    def snapshot(self, at: float) -> Json:
+        """For the snapshot: all columns but the one in progress."""
         current = floor(at / COLUMN_S)
         known = dict(self._columns)
         numbers = range(max(self._began, current - COLUMNS), current)

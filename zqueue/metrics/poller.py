@@ -1,11 +1,11 @@
-"""Pollers: each asks one broker how it is, once a second, and feeds a watch.
+"""Pollers: each queries one broker for its statistics, once a second, and feeds a watch.
 
-Theory of operation. Questions are asked as each second begins, so an answer comes in every
-second, neither none in one nor two in another. A question that is not answered in time is not
-asked again: the next one is. Nothing waits for a poller, and it holds nothing of the broker's.
+Theory of operation. A query is sent as each second begins, so every second has exactly one answer.
+A query without an answer is not repeated: the next second has its own. Nothing waits for a poller,
+and it holds nothing of the broker's.
 
-A broker of a version before ``stats`` refuses the question. It is asked for ``info`` then, and
-from time to time whether it knows better by now: each such question counts as garbage there.
+A broker of a version before ``stats`` refuses that query. The poller then asks it for ``info``, and
+tries ``stats`` again every `OLD_AGAIN_S`: the broker counts each such query as garbage.
 """
 
 from __future__ import annotations
@@ -16,73 +16,78 @@ from math import floor
 from time import monotonic
 from typing import Any, Protocol
 
-from ..ask import Asker
+from ..client.ask import Asker
 from ..errors import BrokerLost, Refused, ZQueueError
-from .told import line
-from .watch import Watch
+from .broker_watch import DEAD_GROUPS_MAX, Watch
+from .untrusted import line, number, table
 
 logger = logging.getLogger("zqueue")
 
 EVERY_S = 1.0
-"""The second of series and windows: not to be changed."""
+"""Series and windows are made of whole seconds: not to be changed."""
 
 ASK_AFTER_S = 0.01
-"""How long after a full second to ask: a clock that is a little off is still in that second."""
+"""How long after a full second to send a query: a clock a little off is still in that second."""
 
 TIMEOUT_S = 0.9
-"""For an answer: before the next question is due."""
+"""For an answer: it ends before the next query is due."""
 
 OLD_AGAIN_S = 60.0
-"""How long a broker that does not know ``stats`` is not asked for them again."""
+"""How long not to ask a broker for ``stats`` that has refused them."""
 
 
 def next_due(now: float, before: float, after_s: float) -> float:
-    """The next instant that is so long after a full second, by the clock that ``now`` is of.
+    """The next instant that is ``after_s`` behind a full second of the clock that ``now`` is of.
 
-    Never the one that was due before, though a clock may seem to be a little short of it.
+    Never ``before``, the instant that was due last, even if the clock is a little short of it.
     """
     return max(floor(now - after_s), round(before - after_s)) + EVERY_S + after_s
 
 
-class Questions(Protocol):
+class Queries(Protocol):
     """What a poller needs of `Asker`."""
 
-    def ask(self, what: str = "info", *, timeout: float = 3.0) -> dict[str, Any]: ...
+    def ask(
+        self, what: str = "info", which: dict[str, Any] | None = None, *, timeout: float = 3.0
+    ) -> dict[str, Any]: ...
 
     def close(self) -> None: ...
 
 
 class Poller:
-    """Asks one broker, in a thread of its own once it is started."""
+    """Queries one broker, in a thread of its own once it is started."""
 
-    def __init__(self, url: str, asker: Questions | None = None) -> None:
+    def __init__(self, url: str, asker: Queries | None = None) -> None:
         self.watch = Watch(url, monotonic())
         self.lock = threading.Lock()
         """Held while the watch is fed, and to be held while it is read."""
         self.polls = 0
         self.failures = 0
         self.poll_s = 0.0
-        """How long the last question took to be answered, or to be given up."""
+        """How long the last query took until it was answered or given up."""
         self._asker = Asker(url) if asker is None else asker
         self._stopped = threading.Event()
         self._stats_at = 0.0
-        """When it may know ``stats``, at the earliest."""
+        """When to ask for ``stats`` again, at the earliest."""
+        self._dead: object = None
+        """What the broker said of its dead letters when it was asked for their groups."""
+        self._groups: object = []
         self._thread = threading.Thread(target=self._run, name=f"poller of {url}", daemon=True)
 
     def __repr__(self) -> str:
         return f"<Poller of {self.watch.url}: {self.polls} polls, {self.failures} failed>"
 
     def start(self) -> None:
-        """Ask from now on. Call once."""
+        """Query the broker from now on. Call once."""
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
-        """Ask no more, and wait so many seconds for the thread to end."""
+        """End the thread, and wait for it for ``timeout`` seconds at most."""
         self._stopped.set()
         self._thread.join(timeout)
 
     def poll(self) -> None:
-        """Ask once. Whatever comes, this does not raise."""
+        """Query the broker once. Never raises."""
         before, began = self.watch.state, monotonic()
         problem, answer, is_old = "", None, False
         try:
@@ -90,13 +95,13 @@ class Poller:
         except BrokerLost:
             problem = f"No broker answers at {self.watch.url}."
         except ZQueueError as error:
-            said = line(str(error))  # Some of it may be a stranger's.
-            problem = f"What answers at {self.watch.url} is no broker: {said}."
+            reason = line(str(error))  # Some of it may come from that peer.
+            problem = f"What answers at {self.watch.url} is not a broker: {reason}."
             self._asker.close()
         except Exception:
-            # A fault of ours. The next second is another chance.
-            logger.exception("asking %s met a fault", self.watch.url)
-            problem = f"Asking {self.watch.url} failed; the log says how."
+            # A bug of ours. The next second is another chance.
+            logger.exception("querying %s failed", self.watch.url)
+            problem = f"Querying {self.watch.url} failed: see the log of the sidecar."
             self._asker.close()
         now = monotonic()
         with self.lock:
@@ -112,17 +117,33 @@ class Poller:
         self._log(before)
 
     def _ask(self, now: float) -> tuple[dict[str, Any], bool]:
-        """The answer, and whether it is all that an old broker tells."""
+        """The answer, and whether it is only the ``info`` of an old broker."""
         if now >= self._stats_at:
             try:
-                return self._asker.ask("stats", timeout=TIMEOUT_S), False
+                stats = self._asker.ask("stats", timeout=TIMEOUT_S)
+                stats["dead_groups"] = self._groups_of(stats, TIMEOUT_S - (monotonic() - now))
+                return stats, False
             except Refused:
                 self._stats_at = now + OLD_AGAIN_S
         try:
             return self._asker.ask("info", timeout=TIMEOUT_S), True
         except BrokerLost:
-            self._stats_at = 0.0  # Whoever comes next may be of another version.
+            self._stats_at = 0.0  # The next broker there may be of another version.
             raise
+
+    def _groups_of(self, stats: dict[str, Any], timeout: float) -> object:
+        """The groups of dead letters. They are asked for only when something of them changed."""
+        dead = [stats.get("id"), stats.get("dead")]
+        if not number(table(stats.get("dead")).get("kept")):
+            self._groups = []
+        elif dead != self._dead:
+            try:
+                told = self._asker.ask("dead-groups", {"limit": DEAD_GROUPS_MAX}, timeout=timeout)
+            except Refused:
+                return []  # It is of a version before groups.
+            self._groups = told.get("groups")
+        self._dead = dead
+        return self._groups
 
     def _log(self, before: str) -> None:
         watch = self.watch

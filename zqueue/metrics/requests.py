@@ -1,11 +1,11 @@
-"""Requests: reading the head of one, whoever sends it, and who may ask.
+"""HTTP requests: reading the head of one, from any client, and which hosts it may name.
 
-A head is a request line and headers, `HEAD_BYTES_MAX` in all, and must be there `HEAD_S` after the
-connection was made: a byte now and then does not keep it open.
+A head is a request line and headers, `HEAD_BYTES_MAX` in all, and must be complete `HEAD_S` after
+the connection was made: a byte now and then does not keep it open.
 
-Whoever listens at loopback takes only requests for a name of loopback. A page of some other site
-can have its own name resolve to 127.0.0.1 (DNS rebinding), and its scripts would then read what is
-here as their own; but the browser still sends that site's name in ``Host``.
+A server at a loopback address accepts only requests that name a loopback host. A page of another
+site can make its own name resolve to 127.0.0.1 (DNS rebinding), and its scripts could then read our
+answers as those of their own site; but the browser still sends that site's name in ``Host``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _END = re.compile(rb"\r?\n\r?\n")
 
 
 class BadRequest(Exception):
-    """What came is no request. ``status`` is what to answer; None: there is nobody to answer."""
+    """Not a valid request. ``status`` is what to answer; None: the client is gone."""
 
     def __init__(self, status: int | None, text: str) -> None:
         super().__init__(text)
@@ -36,11 +36,12 @@ class BadRequest(Exception):
 
 
 class Request(NamedTuple):
-    """What was asked."""
+    """The head of a request."""
 
     method: str
     path: str
     """Without what follows a question mark."""
+    query: str
     headers: Message
 
     def header(self, name: str) -> str:
@@ -49,14 +50,14 @@ class Request(NamedTuple):
 
 
 def read_request(connection: socket.socket) -> Request:
-    """Take a request from a connection. What follows its head is not read.
+    """Read a request from a connection. What follows its head is not read.
 
     Raises `BadRequest`, or OSError if the connection is lost.
     """
     head = _read_head(connection)
     match = _LINE.match(head)
     if match is None:
-        raise BadRequest(400, "This is no HTTP request.")
+        raise BadRequest(400, "This is not an HTTP request.")
     try:
         headers = parse_headers(BytesIO(head[match.end() :]))
     except HTTPException:
@@ -64,7 +65,8 @@ def read_request(connection: socket.socket) -> Request:
     method, target = match[1].decode(), match[2].decode()
     if not target.startswith("/"):
         raise BadRequest(400, "Ask for a path.")
-    return Request(method, target.partition("?")[0], headers)
+    path, _, query = target.partition("?")
+    return Request(method, path, query, headers)
 
 
 def _read_head(connection: socket.socket) -> bytes:

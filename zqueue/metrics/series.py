@@ -1,14 +1,14 @@
-"""Series: what becomes of figures that are looked at once a second.
+"""Series: rates and percentiles from totals that are sampled once a second.
 
-Theory of operation. A broker tells totals, and a total's *growth* from one look to the next is what
-happened in between. What is heard at an instant happened in the second before it, and is counted
-there. If several seconds went by (answers were missing), a counter's growth is spread evenly over
-them, so no rate ever shows what piled up in a gap as if it came at once. A histogram cannot be
-divided: its growth counts as of the last second. It gives percentiles, and no rate.
+Theory of operation. A broker reports totals, and a total's *growth* from one answer to the next is
+what happened in between. It is counted in the second before the answer. If several seconds went by
+(answers were missing), a counter's growth is spread evenly over them, so that what piled up in a
+gap never shows as a burst. A histogram cannot be divided: its growth counts in the last second. It
+gives percentiles, and no rate.
 
-At the first look there is nothing to compare with, so nothing has grown. What appears later began
-from zero, and so does all when another broker answers (`Step.afresh`). A total that goes back
-otherwise is taken as it is, and nothing has grown.
+The first answer has nothing to compare with, so nothing has grown. A total that appears later began
+at zero, and so do all when another broker answers (`Step.afresh`). A total that decreases for any
+other reason is the new baseline, and nothing has grown.
 """
 
 from __future__ import annotations
@@ -17,45 +17,46 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from ..core.histogram import SCHEMA, Histogram
-from ..core.window import WIDTHS_S, CounterWindows, HistogramWindows
-from .told import histogram
+from ..stats.histogram import SCHEMA, Histogram
+from ..stats.window import WIDTHS_S, CounterWindows, HistogramWindows
+from .untrusted import histogram
 
 HISTORY_S = 60
 """Seconds of a history."""
 
 SPREAD_S_MAX = max(WIDTHS_S)
-"""Seconds over which growth is spread: what happened before them is in no window."""
+"""Seconds over which growth is spread at most: no window reaches further back."""
 
 SLOPE_S = 10.0
 """Seconds over which busy and processor time are averaged."""
 
 COARSE_SCHEMA = 3
-"""For windows beyond the first few: 4.4 % off at most, and a quarter of the memory."""
+"""For windows beyond the first few: at most 4.4 % off, in a quarter of the memory."""
 
-Told = dict[str, Any]
+Json = dict[str, Any]
+"""Plain data: a part of the snapshot."""
 
 
 class Step(NamedTuple):
-    """One look at a broker, and how it follows the one before."""
+    """One answer of a broker, and how it follows the one before."""
 
     now: float
-    """When it answered."""
+    """When it came."""
     elapsed_s: float
     """Since the one before, or since the broker began, if that is less."""
     first: bool
     """There was none before: nothing can have grown."""
     afresh: bool
-    """It is another broker than before: all began from zero."""
+    """It is from another broker than before: all its totals began at zero."""
 
     @property
     def seconds(self) -> int:
-        """The whole seconds that went by: none at the first look, and else at least one."""
+        """The whole seconds that went by: none at the first answer, and else at least one."""
         return 0 if self.first else max(1, round(self.elapsed_s))
 
 
 def short(value: float) -> float:
-    """Four digits that count: more would be untrue, and this is sent every second."""
+    """Four significant digits: more would not be accurate, and this is sent every second."""
     return float(f"{value:.4g}")
 
 
@@ -68,10 +69,10 @@ class Counter:
         self._before = 0
         self._windows = CounterWindows(step.now - min(step.seconds, SPREAD_S_MAX))
         self.grown = 0
-        """By how much, at the last look."""
+        """By how much it grew at the last answer."""
 
     def feed(self, total: int, step: Step) -> None:
-        """The total at a look."""
+        """Add the growth since the last answer."""
         before = 0 if step.afresh else self._before
         self._before = total
         self.grown = 0 if step.first else max(0, total - before)
@@ -82,7 +83,7 @@ class Counter:
             share = self.grown * (part + 1) // seconds - self.grown * part // seconds
             self._windows.add(share, step.now - (seconds - part))
 
-    def rates(self, at: float) -> Told:
+    def rates(self, at: float) -> Json:
         """Events a second, by window."""
         return {str(width): short(self._windows.rate(width, at)) for width in WIDTHS_S}
 
@@ -101,7 +102,7 @@ class Durations:
         self._grew_at = 0.0
 
     def feed(self, wire: object, step: Step) -> Histogram | None:
-        """The histogram at a look, as it was told. Returns its growth, if it grew."""
+        """Add the growth of a reported histogram. Returns it, or None if there is none."""
         if step.afresh:
             self._before = self._wire = None
         if wire == self._wire:
@@ -122,24 +123,24 @@ class Durations:
 
     @property
     def total(self) -> Histogram | None:
-        """All that was counted, as it was told last; not to be changed."""
+        """The histogram as it was last reported; not to be changed."""
         return self._before
 
     def over(self, at: float) -> dict[str, Histogram]:
-        """What was counted in each window; empty if that is nothing."""
+        """The histogram of each window; empty if all are."""
         if self._windows is not None and at > self._grew_at + 2 * SPREAD_S_MAX:
             self._windows = None
         if self._windows is None:
             return {}
         return {str(width): self._windows.over(width, at) for width in WIDTHS_S}
 
-    def percentiles_ms(self, at: float) -> Told:
+    def percentiles_ms(self, at: float) -> Json:
         """Percentiles by window."""
         return percentiles_ms(self.over(at))
 
 
 def _growth(before: Histogram, after: Histogram) -> Histogram | None:
-    """None if it went back: then it cannot be known."""
+    """None if it decreased: then its growth is unknown."""
     if after.schema > before.schema:
         after = after.coarsened(before.schema)
     try:
@@ -151,8 +152,8 @@ def _growth(before: Histogram, after: Histogram) -> Histogram | None:
 NOTHING = {"count": 0, "p50": None, "p95": None, "p99": None, "max": None}
 
 
-def percentiles(counted: Histogram | None, unit: float) -> Told:
-    """Percentiles of a histogram; ``unit`` is what they are multiplied with."""
+def percentiles(counted: Histogram | None, unit: float) -> Json:
+    """Percentiles of a histogram, multiplied by ``unit``."""
     if counted is None or not counted.count:
         return dict(NOTHING)
     return {
@@ -164,13 +165,13 @@ def percentiles(counted: Histogram | None, unit: float) -> Told:
     }
 
 
-def percentiles_ms(over: dict[str, Histogram]) -> Told:
+def percentiles_ms(over: dict[str, Histogram]) -> Json:
     """Percentiles by window, milliseconds."""
     return {str(width): percentiles(over.get(str(width)), 1000) for width in WIDTHS_S}
 
 
 def add_over(parts: Iterable[dict[str, Histogram]]) -> dict[str, Histogram]:
-    """The windows of several as one."""
+    """The histograms of several, merged by window."""
     total: dict[str, Histogram] = {}
     for part in parts:
         for width, counted in part.items():
@@ -179,7 +180,7 @@ def add_over(parts: Iterable[dict[str, Histogram]]) -> dict[str, Histogram]:
 
 
 class Slope:
-    """How fast a figure grew lately, a second: cores for processor time."""
+    """How much a figure grew a second lately: cores, for processor time."""
 
     __slots__ = ("_points",)
 
@@ -187,7 +188,7 @@ class Slope:
         self._points: deque[tuple[float, float]] = deque()
 
     def feed(self, value: float, now: float) -> None:
-        """The figure at a look. If it went back, another process tells it."""
+        """Add a sample. If it decreased, another process reports it now: begin anew."""
         points = self._points
         if points and (value < points[-1][1] or now <= points[-1][0]):
             points.clear()
@@ -197,7 +198,7 @@ class Slope:
 
     @property
     def per_s(self) -> float:
-        """Zero while it was seen less than twice."""
+        """Zero until there are two samples."""
         if not self._points:
             return 0.0
         (began, low), (ended, high) = self._points[0], self._points[-1]
@@ -205,7 +206,7 @@ class Slope:
 
 
 class History:
-    """What comes in, goes out and is ready in a queue, a value for each of the last seconds."""
+    """Tasks in, out and ready of a queue: a value for each of the last seconds."""
 
     __slots__ = ("_in", "_out", "_ready")
 
@@ -215,13 +216,13 @@ class History:
         )
 
     def feed(self, taken: int, done: int, ready: int, step: Step) -> None:
-        """What happened since the last look. While there was none, ready was what it was."""
+        """Add what happened since the last answer; ready is constant in between."""
         seconds = min(max(1, step.seconds), HISTORY_S)
         elapsed_s = max(step.elapsed_s, 0.5)
         self._in.extend([short(taken / elapsed_s)] * seconds)
         self._out.extend([short(done / elapsed_s)] * seconds)
         self._ready.extend([self._ready[-1]] * (seconds - 1) + [float(ready)])
 
-    def told(self) -> Told:
-        """Oldest first."""
+    def snapshot(self) -> Json:
+        """For the snapshot, the oldest first."""
         return {"in": list(self._in), "out": list(self._out), "ready": list(self._ready)}

@@ -1,11 +1,11 @@
-"""The sidecar's HTTP server: metrics, the page, and its figures. It only tells; there is nothing
-that it could be made to do.
+"""The sidecar's HTTP server: metrics, the page, and its figures. Read-only: no request changes
+anything.
 
-Theory of operation. One thread accepts connections, and each has a thread of its own, of which
-there are `CONNECTIONS_MAX`; the next one is told to come again, and costs no thread. A connection
-is for one request. A stream lasts until the client goes, or is slower than `WRITE_BYTES` in
-`WRITE_S`; of streams there are `STREAMS_MAX`, so that room is left for Prometheus however many
-pages are open. All are sent the same bytes (`board`).
+Theory of operation. One thread accepts connections, and each has a thread of its own. Beyond
+`CONNECTIONS_MAX` a connection gets 503 and no thread. A connection is for one request. A stream
+lasts until the client leaves, or takes less than `WRITE_BYTES` in `WRITE_S`. There are at most
+`STREAMS_MAX` streams, so that Prometheus is served however many pages are open. All streams send
+the same bytes (`board`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import base64
 import contextlib
 import errno
 import hashlib
+import json
 import logging
 import re
 import select
@@ -24,12 +25,16 @@ from http import HTTPStatus
 from importlib.resources import files
 from time import monotonic
 from typing import NamedTuple
+from urllib.parse import parse_qs
 
-from ..errors import ConfigError
+from ..errors import ConfigError, ZQueueError
 from ..net.sockets import AddressInUse
 from .board import Board
+from .dead_letter import letter_of
 from .exposition import form_for
 from .requests import BadRequest, Request, is_for_loopback, read_request
+from .token import ASKS, Token
+from .untrusted import line
 
 logger = logging.getLogger("zqueue")
 
@@ -38,25 +43,28 @@ STREAMS_MAX = 64
 
 WRITE_S = 5.0
 WRITE_BYTES = 64 << 10
-"""A client that does not take so many bytes in so many seconds is let go."""
+"""A client that does not take so many bytes in so many seconds is disconnected."""
 
 STUCK_S = 10.0
-"""Without a tick for so long the process is no longer alive, seconds."""
+"""After so many seconds without a tick `/livez` answers 503."""
 
 IDLE_S = 15.0
-"""After so much silence a stream is sent a sign of life, seconds."""
+"""After so many seconds without a snapshot a stream sends a comment, which keeps it open."""
 
 RETRY_MS = 2000
-"""When a page is to come again that lost its stream."""
+"""When a page is to reconnect after it lost its stream."""
 
 SEND_BUFFER_BYTES = 256 << 10
-"""What the kernel keeps for one client: a slow one is known by filling it."""
+"""The kernel's buffer for one client: a slow one fills it."""
 
 LINGER_S = 0.5
-"""How long a client has to take the answer and leave before its connection is closed, seconds."""
+"""How long a client has to read the answer and leave before we close its connection, seconds."""
 
 SHORTAGE_S = 0.1
-"""When to look again for a file number, if the process has none left, seconds."""
+"""How long to wait before accepting again when the process has no file descriptor left, seconds."""
+
+OPEN = "/livez"
+"""What needs no token: whoever restarts a sidecar asks for it, and it tells no figures."""
 
 TEXT = "text/plain; charset=utf-8"
 
@@ -69,7 +77,7 @@ ALWAYS = (
 
 
 class Answer(NamedTuple):
-    """What to send back."""
+    """An HTTP answer."""
 
     status: int
     kind: str
@@ -78,13 +86,13 @@ class Answer(NamedTuple):
 
 
 def sentence(status: int, text: str, *headers: str) -> Answer:
-    """An answer for people."""
+    """An answer of plain text, for people."""
     return Answer(status, TEXT, f"{text}\n".encode(), ("Cache-Control: no-store", *headers))
 
 
 def load_page() -> Answer:
-    """The page, with a policy that allows its own script and style and nothing else."""
-    page = files(__package__).joinpath("page.html").read_text()
+    """The page, with a content security policy that allows only its own script and style."""
+    page = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     hashes = {
         tag: " ".join(_hash_of(text) for text in re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.S))
         for tag in ("script", "style")
@@ -109,9 +117,13 @@ class Server:
     taken).
     """
 
-    def __init__(self, board: Board, host: str, port: int, *, ready_workers: int = 0) -> None:
+    def __init__(
+        self, board: Board, host: str, port: int, *, ready_workers: int = 0,
+        token: Token | None = None,
+    ) -> None:  # fmt: skip
         self._board = board
         self._ready_workers = ready_workers
+        self._token = token
         self._page = load_page()
         self._listener = _listen(host, port)
         found = self._listener.getsockname()
@@ -129,6 +141,7 @@ class Server:
             "/livez": self._livez,
             "/readyz": self._readyz,
             "/api/stats.json": lambda _: Answer(200, "application/json", board.as_json()),
+            "/api/dead.json": self._dead,
         }
 
     def __repr__(self) -> str:
@@ -155,21 +168,21 @@ class Server:
             try:
                 connection, _ = self._listener.accept()
             except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE):  # It waits until a file is closed.
+                if error.errno in (errno.EMFILE, errno.ENFILE):  # Until a file is closed.
                     select.select([self._woken], [], [], SHORTAGE_S)
-                continue  # Or it went away before its turn.
+                continue  # Or the client left before its turn.
             if not self._start_serving(connection):
                 _turn_away(connection)
 
     def _start_serving(self, connection: socket.socket) -> bool:
-        """Have a thread serve a connection. False if there is no room."""
+        """Serve a connection in a thread. False if there is no room."""
         with self._lock:
             if self._connections >= CONNECTIONS_MAX:
                 return False
             self._connections += 1
         try:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-        except RuntimeError:  # The system gives no more threads.
+        except RuntimeError:  # The system allows no more threads.
             with self._lock:
                 self._connections -= 1
             return False
@@ -179,16 +192,16 @@ class Server:
         try:
             with connection:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-                self._converse(connection)
+                self._serve_request(connection)
         except OSError:
-            pass  # The client went away, or is too slow: there is nobody to tell.
+            pass  # The client left, or is too slow: there is no one to answer.
         except Exception:
-            logger.exception("a request met a fault")
+            logger.exception("a request failed")
         finally:
             with self._lock:
                 self._connections -= 1
 
-    def _converse(self, connection: socket.socket) -> None:
+    def _serve_request(self, connection: socket.socket) -> None:
         try:
             request = read_request(connection)
         except BadRequest as error:
@@ -206,11 +219,15 @@ class Server:
     # --- answers ---
 
     def _refusal(self, request: Request) -> Answer | None:
-        """Why a request is not answered, if so."""
+        """Why a request is refused, or None."""
         if self._is_loopback and not is_for_loopback(request):
-            return sentence(403, "Ask for localhost: no other name is answered here.")
+            return sentence(403, "Only requests for localhost are answered here.")
+        if self._token is not None and request.path != OPEN and not self._token.is_in(request):
+            return sentence(401, "Show the token: Authorization: Bearer TOKEN.", ASKS)
         if request.path not in self._paths and request.path != "/api/stream":
-            return sentence(404, f"There are {', '.join(self._paths)} and /api/stream.")
+            return sentence(
+                404, f"No such path. There are {', '.join(self._paths)} and /api/stream."
+            )
         if request.method not in ("GET", "HEAD"):
             return sentence(405, "Only GET and HEAD are answered.", "Allow: GET, HEAD")
         return None
@@ -225,12 +242,28 @@ class Server:
 
     def _livez(self, request: Request) -> Answer:
         if self._board.since_tick_s > STUCK_S:
-            return sentence(503, f"Nothing has moved for {self._board.since_tick_s:.0f} s.")
+            return sentence(
+                503, f"The sidecar is stuck: no tick for {self._board.since_tick_s:.0f} s."
+            )
         return sentence(200, "The sidecar is alive.")
 
     def _readyz(self, request: Request) -> Answer:
         problems = self._board.problems(self._ready_workers)
-        return sentence(503, "\n".join(problems)) if problems else sentence(200, "All is ready.")
+        return sentence(503, "\n".join(problems)) if problems else sentence(200, "Ready.")
+
+    def _dead(self, request: Request) -> Answer:
+        """One dead letter: ``?broker=URL&number=N``."""
+        asked = parse_qs(request.query)
+        url, number = asked.get("broker", [""])[0], asked.get("number", [""])[0]
+        if url not in self._board.urls or not re.fullmatch(r"\d{1,18}", number):
+            return sentence(400, "Ask for /api/dead.json?broker=URL&number=N, of a watched broker.")
+        try:
+            letter = letter_of(url, int(number))
+        except ZQueueError as error:
+            return sentence(503, line(str(error)))
+        if letter is None:
+            return sentence(404, f"There is no dead letter {number} any more.")
+        return Answer(200, "application/json", json.dumps(letter).encode())
 
     # --- streams ---
 
@@ -259,7 +292,7 @@ class Server:
             if ticks > seen:
                 event = b"data: %b\n\n" % self._board.as_json()
             else:
-                event = b": nothing new\n\n"
+                event = b": idle\n\n"
             seen = ticks
             _write(connection, event)
 
@@ -282,7 +315,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise AddressInUse(
-                f"somebody listens at {place} already: end that process, or give another --listen"
+                f"another process listens at {place}: end it, or give another --listen"
             ) from None
         raise ConfigError(f"cannot listen at {place}: {error.strerror}") from None
     return listener
@@ -300,7 +333,7 @@ def _head(status: int, kind: str, length: int | None, headers: tuple[str, ...]) 
 
 
 def _send(connection: socket.socket, answer: Answer, *, with_body: bool = True) -> None:
-    """Send an answer. Raises OSError (TimeoutError if it is not taken in time)."""
+    """Send an answer. Raises OSError (TimeoutError if the client does not take it in time)."""
     head = _head(answer.status, answer.kind, len(answer.body), answer.headers)
     _write(connection, head + answer.body if with_body else head)
 
@@ -314,7 +347,7 @@ def _write(connection: socket.socket, data: bytes) -> None:
 
 
 def _end(connection: socket.socket) -> None:
-    """End a connection so that the answer arrives, also if not all of the request was read."""
+    """End a connection so that the answer arrives even if we did not read all of the request."""
     connection.shutdown(socket.SHUT_WR)
     deadline = monotonic() + LINGER_S
     while (wait_s := deadline - monotonic()) > 0:
@@ -324,11 +357,11 @@ def _end(connection: socket.socket) -> None:
 
 
 def _turn_away(connection: socket.socket) -> None:
-    """There is no room: say so, as far as that costs no time."""
+    """Answer 503 because there is no room, without waiting for the client."""
     answer = sentence(503, f"{CONNECTIONS_MAX} connections are open already.", "Retry-After: 5")
     head = _head(answer.status, answer.kind, len(answer.body), answer.headers)
     with connection, contextlib.suppress(OSError):
         connection.setblocking(False)
         connection.send(head + answer.body)
         connection.shutdown(socket.SHUT_WR)
-        connection.recv(65536)  # What is not read makes the kernel take back the answer.
+        connection.recv(65536)  # With input unread the kernel would reset, and drop the answer.

@@ -4,6 +4,7 @@ cimport cython
 
 cdef extern from "Python.h":
     Py_ssize_t PyList_GET_SIZE(object items)
+    str PyUnicode_FromString(const char* text)
     bytes PyBytes_FromStringAndSize(const char* data, Py_ssize_t size)
     char* PyBytes_AS_STRING(object data)
     Py_ssize_t PyBytes_GET_SIZE(object data)
@@ -20,7 +21,7 @@ cdef extern from *:
        libzmq 4.2. */
     typedef union { unsigned char bytes[64]; void *aligned; } message_t;
 
-    static void *functions[9];  /* As `_FUNCTIONS` in channel.py has them. */
+    static void *functions[10];  /* As `_FUNCTIONS` in channel.py has them. */
 
     #define zmq_msg_init(part) ((int (*)(message_t *)) functions[0])(part)
     #define zmq_msg_init_size(part, size) ((int (*)(message_t *, size_t)) functions[1])(part, size)
@@ -33,10 +34,12 @@ cdef extern from *:
     #define zmq_msg_recv(part, socket, flags) \
         ((int (*)(message_t *, void *, int)) functions[7])(part, socket, flags)
     #define zmq_errno() ((int (*)(void)) functions[8])()
+    #define zmq_msg_gets(part, name) \
+        ((const char *(*)(const message_t *, const char *)) functions[9])(part, name)
     """
     ctypedef struct message_t:
         pass
-    void* functions[9]
+    void* functions[10]
     int zmq_msg_init(message_t* part)
     int zmq_msg_init_size(message_t* part, size_t size)
     void* zmq_msg_data(message_t* part)
@@ -46,6 +49,7 @@ cdef extern from *:
     int zmq_msg_send(message_t* part, void* socket, int flags)
     int zmq_msg_recv(message_t* part, void* socket, int flags)
     int zmq_errno()
+    const char* zmq_msg_gets(const message_t* part, const char* name)
 
 cdef bint _is_direct
 cdef int _MORE, _NOBLOCK
@@ -54,6 +58,8 @@ cdef int _MORE, _NOBLOCK
 @cython.final
 cdef class Channel:
     cdef readonly object socket
+    cdef readonly str user
+    cdef bint _asks_user
     cdef Py_ssize_t _frames_max
     cdef void* _handle
 
@@ -64,7 +70,7 @@ cdef class Channel:
 @cython.locals(message=message_t, last=Py_ssize_t, i=Py_ssize_t, frame=bytes, size=size_t, code=int)
 cdef bint _send_direct(Channel channel, list frames) except -1
 
-@cython.locals(message=message_t, frames=list)
+@cython.locals(message=message_t, frames=list, user="const char*")
 cdef object _receive_direct(Channel channel)
 
 @cython.locals(code=int)

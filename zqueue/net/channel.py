@@ -31,8 +31,13 @@ class Channel:
     whoever checks the number refuses it; the rest is thrown away as it is read.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes], frames_max: int) -> None:
+    def __init__(
+        self, socket: zmq.Socket[bytes], frames_max: int, *, asks_user: bool = False
+    ) -> None:
         self.socket = socket
+        self.user = ""
+        """Whom ZAP named at the connection of the last message; only if ``asks_user``."""
+        self._asks_user = asks_user
         self._frames_max = frames_max
         if cython.compiled:
             self._handle = cython.cast(cython.p_void, cython.cast(cython.size_t, socket.underlying))
@@ -50,7 +55,7 @@ class Channel:
         """The next message, or None if there is none now."""
         if cython.compiled and _is_direct:
             return _receive_direct(self)
-        return _receive(self.socket, self._frames_max)
+        return _receive(self)
 
     def close(self, linger_ms: int = 0) -> None:
         """Close the socket. What was not sent after so many milliseconds is dropped."""
@@ -82,13 +87,16 @@ def _send(socket: zmq.Socket[bytes], frames: list[bytes]) -> bool:
     return True
 
 
-def _receive(socket: zmq.Socket[bytes], frames_max: int) -> list[bytes] | None:
+def _receive(channel: Channel) -> list[bytes] | None:
+    socket, frames_max = channel.socket, channel._frames_max
     # Asking first is cheap; an exception costs as much as all else that a lone message causes,
     # and takes the processor from whoever waits for that message.
     if not int(_socket_get(socket, _EVENTS)) & _POLLIN:
         return None
     frame: zmq.Frame = _socket_recv(socket, _NOBLOCK, False)
     frames = [frame.bytes]
+    if channel._asks_user:
+        channel.user = _user_of(frame)
     while frame.more:
         frame = _socket_recv(socket, _NOBLOCK, False)
         if len(frames) <= frames_max:
@@ -96,11 +104,18 @@ def _receive(socket: zmq.Socket[bytes], frames_max: int) -> list[bytes] | None:
     return frames
 
 
+def _user_of(frame: zmq.Frame) -> str:
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:
+        return ""  # The connection was not authenticated.
+
+
 # --- with libzmq itself ---
 
 _FUNCTIONS = (
     "zmq_msg_init", "zmq_msg_init_size", "zmq_msg_data", "zmq_msg_size", "zmq_msg_more",
-    "zmq_msg_close", "zmq_msg_send", "zmq_msg_recv", "zmq_errno",
+    "zmq_msg_close", "zmq_msg_send", "zmq_msg_recv", "zmq_errno", "zmq_msg_gets",
 )  # fmt: skip
 
 
@@ -142,6 +157,9 @@ if cython.compiled:
         if not _next_part(channel, part):
             return None
         frames = [_taken(part)]
+        if channel._asks_user:
+            user = zmq_msg_gets(part, b"User-Id")
+            channel.user = "" if user == cython.NULL else PyUnicode_FromString(user)
         while zmq_msg_more(part):
             if not _next_part(channel, part):
                 raise zmq.ZMQError(zmq.EAGAIN)  # It never is: all parts come, or none.

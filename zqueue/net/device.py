@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import zmq
 
+from ..auth.files import KeyPair
 from ..config import Address
 from .channel import Channel
 from .sockets import bind, make_socket
@@ -32,9 +33,13 @@ class Ingress:
         take: Callable[[list[bytes]], bool],
         *,
         frame_bytes_max: int,
+        pair: KeyPair | None = None,
+        domain: str = "",
     ) -> None:
-        socket = make_socket(context, zmq.PULL, address, frame_bytes_max=frame_bytes_max)
-        self.channel = Channel(socket, FRAMES)
+        socket = make_socket(
+            context, zmq.PULL, address, frame_bytes_max=frame_bytes_max, pair=pair, domain=domain
+        )
+        self.channel = Channel(socket, FRAMES, asks_user=pair is not None)
         self.url = bind(socket, address)
         self._take = take
         self._held: list[bytes] | None = None
@@ -65,8 +70,12 @@ class Egress:
         give: Callable[[], list[bytes] | None],
         *,
         frame_bytes_max: int,
+        pair: KeyPair | None = None,
+        domain: str = "",
     ) -> None:
-        socket = make_socket(context, zmq.PUSH, address, frame_bytes_max=frame_bytes_max)
+        socket = make_socket(
+            context, zmq.PUSH, address, frame_bytes_max=frame_bytes_max, pair=pair, domain=domain
+        )
         self.channel = Channel(socket, FRAMES)
         self.url = bind(socket, address)
         self._give = give

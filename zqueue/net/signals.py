@@ -34,7 +34,7 @@ class Signals:
 
     def count(self, *wanted: signal.Signals) -> int:
         """How often any of these came so far."""
-        return sum(self._counts[s] for s in wanted)
+        return sum(self._counts.get(s, 0) for s in wanted)
 
     def clear(self) -> None:
         """Make `fd` unreadable until the next signal."""
@@ -59,9 +59,25 @@ class Signals:
         for wanted, before in self._before.items():
             signal.signal(wanted, before)  # type: ignore[arg-type]
         signal.set_wakeup_fd(self._before_fd)
+        self.close()
+
+    def close(self) -> None:
+        """Close `fd`. Leaving the context does so, too."""
         self._reader.close()
         self._writer.close()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._counts[signal.Signals(number)] += 1
         self.came = True
+
+
+class Switch(Signals):
+    """For a loop that runs in any thread of somebody else's process: only `stop` stops it."""
+
+    def __init__(self) -> None:
+        super().__init__((signal.SIGTERM, signal.SIGINT))
+
+    def stop(self) -> None:
+        """What SIGTERM is to a process. From any thread."""
+        self._on_signal(signal.SIGTERM, None)
+        self.wake()

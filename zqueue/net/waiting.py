@@ -29,6 +29,10 @@ class Waiter:
         """Wait for this socket, too."""
         self._poll.register(int(socket.get(zmq.FD)), select.POLLIN)
 
+    def watch(self, descriptor: int) -> None:
+        """Wait for input at this descriptor, too. It does not end `gather`, nor is it told of."""
+        self._poll.register(descriptor, select.POLLIN)
+
     def wait(self, until: float | None) -> bool:
         """Return when something changed, or at an instant of the monotonic clock.
 

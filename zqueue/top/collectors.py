@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from . import pieces, wording
+from . import formats, pieces
 from .columns import DIM, SPARK_CELLS, Column, Row, View
 
 HISTORY_S = 300
 
 
 def _rows(broker: Row) -> list[Row]:
-    return [{"role": role, **told} for role, told in broker.get("gc", {}).items()]
+    return [{"role": role, **pauses} for role, pauses in broker.get("gc", {}).items()]
 
 
 def _history(row: Row, seconds: int) -> list[float]:
@@ -25,28 +25,28 @@ def _history(row: Row, seconds: int) -> list[float]:
 
 COLUMNS = (
     Column("role", 11, 0, lambda row, _: row["role"], left=True, style=lambda _: "bold"),
-    Column("pauses", 9, 1, lambda row, window: row["pause_ms"][window]["count"], wording.count),
-    Column("p50", 7, 2, lambda row, window: row["pause_ms"][window]["p50"], wording.ms),
-    Column("p95", 7, 6, lambda row, window: row["pause_ms"][window]["p95"], wording.ms),
-    Column("p99", 7, 3, lambda row, window: row["pause_ms"][window]["p99"], wording.ms),
-    Column("longest", 8, 4, lambda row, window: row["pause_ms"][window]["max"], wording.ms),
-    Column("every", 7, 5, lambda row, window: row["interval_ms"][window]["p50"], wording.ms),
-    Column("since start", 12, 8, lambda row, _: row["count"], wording.count),
-    Column("longest ever", 13, 10, lambda row, _: row["max_ms"] or None, wording.ms),
-    Column("in all", 8, 9, lambda row, _: row["total_ms"], wording.ms),
+    Column("pauses", 9, 1, lambda row, window: row["pause_ms"][window]["count"], formats.count),
+    Column("p50", 7, 2, lambda row, window: row["pause_ms"][window]["p50"], formats.ms),
+    Column("p95", 7, 6, lambda row, window: row["pause_ms"][window]["p95"], formats.ms),
+    Column("p99", 7, 3, lambda row, window: row["pause_ms"][window]["p99"], formats.ms),
+    Column("longest", 8, 4, lambda row, window: row["pause_ms"][window]["max"], formats.ms),
+    Column("every", 7, 5, lambda row, window: row["interval_ms"][window]["p50"], formats.ms),
+    Column("since start", 12, 8, lambda row, _: row["count"], formats.count),
+    Column("longest ever", 13, 10, lambda row, _: row["max_ms"] or None, formats.ms),
+    Column("in all", 8, 9, lambda row, _: row["total_ms"], formats.ms),
     Column("the last minute", SPARK_CELLS, 7,
-           lambda row, _: wording.spark(_history(row, 60), SPARK_CELLS), left=True),
+           lambda row, _: formats.spark(_history(row, 60), SPARK_CELLS), left=True),
 )  # fmt: skip
 
 
 def detail(broker: Row, role: Row, window: str, width: int) -> Text:
-    """All that is known of the collectors of a role."""
+    """The details of the collectors of a role."""
     history = _history(role, HISTORY_S)
     generations = [
         Text.assemble(
             (f"generation {number}  ", DIM),
-            f"{wording.count(count):>9} pauses   {wording.ms(total):>8} in all   "
-            f"{wording.ms(longest):>8} the longest",
+            f"{formats.count(count):>9} pauses   {formats.ms(total):>8} in all   "
+            f"{formats.ms(longest):>8} the longest",
         )
         for number, (count, total, longest) in enumerate(role["generations"])
     ]
@@ -55,15 +55,15 @@ def detail(broker: Row, role: Row, window: str, width: int) -> Text:
             pieces.title("garbage collectors of", role["role"]),
             pieces.figures(
                 [
-                    ("pauses", wording.count(role["count"])),
-                    ("in all", wording.ms(role["total_ms"])),
-                    ("longest", wording.ms(role["max_ms"])),
+                    ("pauses", formats.count(role["count"])),
+                    ("in all", formats.ms(role["total_ms"])),
+                    ("longest", formats.ms(role["max_ms"])),
                 ],
                 width,
             ),
             Text("\n").join(generations),
             pieces.histories(
-                [("pauses", history, f"{wording.ms(max(history))} at most")],
+                [("pauses", history, f"{formats.ms(max(history))} at most")],
                 width,
                 "the longest pause, over the last 5 min",
             ),
@@ -74,5 +74,5 @@ def detail(broker: Row, role: Row, window: str, width: int) -> Text:
 
 COLLECTORS = View(
     "GC", COLUMNS, _rows, lambda row: str(row["role"]), detail, "longest",
-    "No pause of a garbage collector was told yet.",
+    "No process has reported a pause of its garbage collector yet.",
 )  # fmt: skip

@@ -1,8 +1,8 @@
 """Columns of a view: which there are, which fit, and how rows are sorted by them.
 
-Theory of operation. Each column has a width and a rank. As many are shown as fit into the
-terminal, the lowest ranks first, in the order in which the view names them. What is left of the
-width goes to the first column, which has the names.
+Theory of operation. Each column has a width and a rank. As many columns are shown as fit into the
+terminal, the lowest ranks first, in the order of the view. The width that is left goes to the first
+column, which has the names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.text import Text
 
-from . import wording
+from . import formats
 
 GAP = 2
 """Cells between columns."""
@@ -32,51 +32,53 @@ STATES = {"running": GOOD, "paused": WARN, "draining": WARN, "full": BAD}
 
 @dataclass(frozen=True)
 class Column:
-    """A column. Its functions are given a row and a window (a key of `wording.WINDOWS`)."""
+    """A column. Its functions take a row and a window (a key of `formats.WINDOWS`)."""
 
     title: str
     width: int
     rank: int
     value: Callable[[Row, str], Any]
-    """What rows are sorted by; None goes last."""
+    """The key that rows are sorted by; None goes last."""
     show: Callable[[Any], str] = str
-    """The value in few characters."""
+    """Formats the value in few characters."""
     left: bool = False
-    """Whether it is text, and not a figure."""
+    """Whether it is text, to be aligned left."""
     style: Callable[[Any], str] = lambda value: ""
 
     def cell(self, row: Row, window: str, width: int) -> Text:
-        """What is shown of a row."""
+        """The text of a row's cell."""
         value = self.value(row, window)
-        shown = wording.plain(wording.NONE if value is None else self.show(value))
+        shown = formats.plain(formats.NONE if value is None else self.show(value))
         style = self.style(value) if value else DIM
-        return Text(wording.fit(shown, width, left=self.left), style=style, no_wrap=True)
+        return Text(formats.fit(shown, width, left=self.left), style=style, no_wrap=True)
 
 
 @dataclass(frozen=True)
 class View:
-    """One of the views: rows of a broker, and what is told of one of them."""
+    """One of the views: rows of a broker, and the details of each."""
 
     title: str
     columns: tuple[Column, ...]
     rows: Callable[[Row], list[Row]]
     key: Callable[[Row], str]
-    """What tells a row from the others."""
+    """Identifies a row."""
     detail: Callable[[Row, Row, str, int], Text]
-    """Of broker, row, window and width: all that is known of the row."""
+    """Renders the details of a row, given broker, row, window and width."""
     sort: str
     """The title of the column that rows are sorted by at first."""
     empty: str
-    """What to say when there are no rows."""
+    """The text in place of rows when there are none."""
+    letter: Callable[[Row], int] | None = None
+    """The dead letter that the details of a row want to have."""
 
     def find(self, broker: Row, key: str) -> Row | None:
-        """The row of that key, or None if there is none (any more)."""
+        """The row of that key, or None if the broker no longer reports it."""
         return next((row for row in self.rows(broker) if self.key(row) == key), None)
 
 
 def chosen(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
-    """The columns that fit into so many cells, and how wide each of them is. Names are always
-    there, cut off if need be."""
+    """The columns that fit into ``width`` cells, with their widths. The first, with the names, is
+    always there, cut off if necessary."""
     left = width
     shown: list[Column] = []
     for column in sorted(columns, key=lambda column: column.rank):
@@ -92,7 +94,7 @@ def chosen(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
 
 def ordered(rows: list[Row], column: Column, window: str, key: Callable[[Row], str], *,
             falling: bool) -> list[Row]:  # fmt: skip
-    """Rows by a column; rows that are equal there are in the order of their keys."""
+    """Rows sorted by a column; rows that are equal there are sorted by their keys."""
     rows = sorted(rows, key=key)
     known = [row for row in rows if column.value(row, window) is not None]
     known.sort(key=lambda row: column.value(row, window), reverse=falling)
@@ -100,7 +102,7 @@ def ordered(rows: list[Row], column: Column, window: str, key: Callable[[Row], s
 
 
 def matching(rows: list[Row], words: str, view: View, window: str) -> list[Row]:
-    """Rows in whose texts each of these words is, in whatever case."""
+    """Rows whose texts contain each of the words, in any case."""
     wanted = words.lower().split()
     if not wanted:
         return rows

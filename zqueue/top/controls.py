@@ -1,22 +1,22 @@
-"""What can be done to a queue, and what it means, in words."""
+"""The ways to control a queue, and what each of them means, for people."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from ..metrics.conditions import conditions_of
-from . import wording
+from . import formats
 from .columns import Row
 
 
 class Step(NamedTuple):
-    """Something that can be done to a queue."""
+    """One way to control a queue."""
 
     action: str
-    """For `ask.control`."""
+    """For `client.ask.control`."""
     queue: str
     question: str
-    """What will happen, for the one who is asked."""
+    """What will happen, as a question to the user."""
     button: str
 
 
@@ -26,24 +26,24 @@ def pause_or_resume(queue: Row) -> Step:
 
 
 def drain_or_resume(queue: Row) -> Step:
-    """Drain it, or resume it if it drains."""
+    """Drain it, or resume it if it is draining."""
     return _resume(queue) if queue.get("draining") else _drain(queue)
 
 
-def told(answer: Row) -> str:
-    """What the broker answered, in words."""
-    name = wording.plain(str(answer.get("queue", "")))
+def describe(answer: Row) -> str:
+    """The broker's answer as a sentence."""
+    name = formats.plain(str(answer.get("queue", "")))
     if answer.get("paused") and answer.get("draining"):
-        return f"Queue {name} is paused, and takes nothing new."
+        return f"Queue {name} is paused, and accepts no new tasks."
     if answer.get("paused"):
         return f"Queue {name} is paused."
     if answer.get("draining"):
-        return f"Queue {name} takes nothing new."
-    return f"Queue {name} runs."
+        return f"Queue {name} is draining: it accepts no new tasks."
+    return f"Queue {name} is running."
 
 
 def apply(answer: Row, broker: Row) -> None:
-    """Put what a broker answered into what it told last."""
+    """Update a broker of a snapshot with its answer to a control request."""
     for queue in broker.get("queues", ()):
         if queue["name"] == answer.get("queue"):
             paused, draining = answer.get("paused") is True, answer.get("draining") is True
@@ -56,21 +56,21 @@ def apply(answer: Row, broker: Row) -> None:
 def _pause(queue: Row) -> Step:
     return Step(
         "pause", queue["name"],
-        f"Pause queue {wording.plain(queue['name'])}?\n\n"
-        f"Nothing is handed out until it is resumed: {_tasks(queue['ready'])} ready now. What "
-        f"workers have ({_tasks(queue['leased'])}) they finish. It goes on taking what is sent, "
-        "until it is full.",
+        f"Pause queue {formats.plain(queue['name'])}?\n\n"
+        f"It delivers no tasks until it is resumed: {_tasks(queue['ready'])} ready now. Workers "
+        f"finish what is leased ({_tasks(queue['leased'])}). Producers can send to it until it is "
+        "full.",
         "Pause it",
     )  # fmt: skip
 
 
 def _drain(queue: Row) -> Step:
-    then = "stays, as it is paused" if queue.get("paused") else "is handed out as ever"
+    then = "stay in it, as it is paused" if queue.get("paused") else "are still delivered"
     return Step(
         "drain", queue["name"],
-        f"Drain queue {wording.plain(queue['name'])}?\n\n"
-        "It takes nothing new until it is resumed: producers keep what they have, and wait. What "
-        f"is in it ({_tasks(queue['ready'])} ready) {then}.",
+        f"Drain queue {formats.plain(queue['name'])}?\n\n"
+        "It accepts no new tasks until it is resumed: producers keep theirs, and wait. Ready tasks "
+        f"({queue['ready']:,} now) {then}.",
         "Drain it",
     )  # fmt: skip
 
@@ -78,13 +78,12 @@ def _drain(queue: Row) -> Step:
 def _resume(queue: Row) -> Step:
     will = []
     if queue.get("paused"):
-        will.append(f"tasks are handed out again ({_tasks(queue['ready'])} ready now)")
+        will.append(f"delivers tasks again ({queue['ready']:,} ready now)")
     if queue.get("draining"):
-        will.append("it takes what is sent again")
-    words = " and ".join(will)
+        will.append("accepts new tasks again")
     return Step(
         "resume", queue["name"],
-        f"Resume queue {wording.plain(queue['name'])}?\n\n{words[:1].upper()}{words[1:]}.",
+        f"Resume queue {formats.plain(queue['name'])}?\n\nIt {' and '.join(will)}.",
         "Resume it",
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Dialogs: a question before something is done, and the help."""
+"""Dialogs: the question before a queue is controlled, and the help."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from .columns import DIM, LINK
 from .controls import Step
 
 KEYS = (
-    ("1 2 3 4, tab", "queues, tasks, workers, garbage collectors"),
+    ("1 to 5, tab", "queues, tasks, workers, collectors, dead letters"),
     ("↑ ↓", "choose a row"),
-    ("enter", "all that is known of it"),
-    ("escape", "back; takes the filter away"),
+    ("enter", "show its details"),
+    ("escape", "back; remove the filter"),
     ("s", "sort by the next column"),
-    ("S", "turn the order round"),
+    ("S", "reverse the order"),
     ("w", "the last 10 s, minute, 5 min"),
     ("/", "show only rows with these words"),
     ("p", "pause the chosen queue, or resume it"),
-    ("d", "drain it: take nothing new; or resume it"),
+    ("d", "drain it: accept no new tasks; or resume it"),
     ("b", "the next broker"),
-    ("q", "quit; nothing depends on this screen"),
+    ("q", "quit; brokers and workers run on"),
 )
 
 
 class Question(ModalScreen[bool]):
-    """Says what will happen, and asks whether it may."""
+    """Describes a step, and asks for consent."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes"),
@@ -54,15 +54,15 @@ class Question(ModalScreen[bool]):
                 yield Button("No (n)", id="no")
 
     def on_mount(self) -> None:
-        """Enter by mistake does nothing."""
+        """Focus No, so that enter by mistake does nothing."""
         self.query_one("#no", Button).focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """That is the answer."""
+        """Answer with the button."""
         self.dismiss(event.button.id == "yes")
 
     def action_answer(self, answer: bool) -> None:
-        """By key."""
+        """Answer by key."""
         self.dismiss(answer)
 
 
@@ -77,6 +77,6 @@ class Help(ModalScreen[None]):
         """A box with the keys and what they do."""
         width = max(len(keys) for keys, _ in KEYS)
         lines = [Text.assemble((f"{keys:<{width}}  ", LINK), does) for keys, does in KEYS]
-        lines += [Text(), Text("Figures are those of the broker, asked once a second.", DIM)]
+        lines += [Text(), Text("Figures come from the broker, once a second.", DIM)]
         with Vertical(classes="dialog"):
             yield Static(Text("\n").join(lines))

@@ -1,34 +1,34 @@
-"""The lines above all views: where the broker is, how it is, and what is wrong, in clear words."""
+"""The lines above all views: the broker's address, state, load and conditions."""
 
 from __future__ import annotations
 
 from rich.cells import cell_len
 from rich.text import Text
 
-from . import wording
+from . import formats
 from .columns import BAD, DIM, GOOD, LINK, WARN, Row
 
 CONDITIONS_MAX = 3
-"""Lines of them; of further ones it is said how many there are."""
+"""Lines of them; the last one counts those that do not fit."""
 
 STATES = {
-    "ok": ("answers", GOOD), "waiting": ("is not there", BAD), "lost": ("is gone", BAD),
+    "ok": ("answers", GOOD), "waiting": ("does not answer", BAD), "lost": ("is gone", BAD),
     "old": ("is of another version", WARN),
 }  # fmt: skip
 
-GRAVE = frozenset({"no-broker", "no-workers", "unserved", "full"})
+GRAVE = frozenset({"no-broker", "full-disk", "no-workers", "unserved", "full"})
 
 
 def header(broker: Row, window: str, width: int, place: tuple[int, int] = (1, 1)) -> Text:
-    """All lines. ``place`` is which broker it is, and of how many."""
-    lines = [_who(broker, width, place)]
+    """All lines. ``place`` is the number of the broker, and how many there are."""
+    lines = [_identity(broker, width, place)]
     if "queues" in broker:
-        lines += [_work(broker, window, width), _means(broker, width)]
+        lines += [_tasks(broker, window, width), _resources(broker, width)]
     return Text("\n").join([*lines, *_conditions(broker, width)])
 
 
 def tabs(titles: list[tuple[str, int]], active: int, right: str, width: int) -> Text:
-    """The names of the views and how many rows they have; ``right`` is put at the end."""
+    """The names of the views and how many rows they have, and ``right`` at the end."""
     text = Text(no_wrap=True)
     for number, (title, rows) in enumerate(titles):
         here = number == active
@@ -37,58 +37,59 @@ def tabs(titles: list[tuple[str, int]], active: int, right: str, width: int) -> 
         text.append(" ")
     room = width - text.cell_len
     if room > 4:
-        text.append(wording.fit(wording.plain(right), room), style=DIM)
+        text.append(formats.fit(formats.plain(right), room), style=DIM)
     return text
 
 
-def _who(broker: Row, width: int, place: tuple[int, int]) -> Text:
+def _identity(broker: Row, width: int, place: tuple[int, int]) -> Text:
     word, style = STATES.get(broker["state"], (broker["state"], WARN))
     how = Text(f" {word}", style)
     right = ""
     if broker["state"] == "lost" and broker["seen_s"] is not None:
-        how.append(f"; figures are {wording.duration(broker['seen_s'])} old")
+        how.append(f"; figures are {formats.duration(broker['seen_s'])} old")
     elif "queues" in broker:
-        right = f"up {wording.duration(broker['uptime_s'])}   zqueue {broker['version']}"
+        right = f"up {formats.duration(broker['uptime_s'])}   zqueue {broker['version']}"
         right += "" if broker["compiled"] else " (interpreted)"
     if place[1] > 1:
         how.append(f"   broker {place[0]} of {place[1]} (b)", style=DIM)
-    url = wording.plain(broker["url"])
+    url = formats.plain(broker["url"])
     room = max(0, width - 2 - how.cell_len)
     line = Text.assemble(
-        ("● ", style), (wording.fit(url, min(room, cell_len(url))), "bold"), how
+        ("● ", style), (formats.fit(url, min(room, cell_len(url))), "bold"), how
     )  # fmt: skip
     room = width - line.cell_len
     if room > len(right) + 1:
-        line.append(wording.fit(wording.plain(right), room), style=DIM)
+        line.append(formats.fit(formats.plain(right), room), style=DIM)
     return line
 
 
-def _work(broker: Row, window: str, width: int) -> Text:
+def _tasks(broker: Row, window: str, width: int) -> Text:
     queues = broker["queues"]
     failed = broker["failed"].get(window, 0.0)
     return _pairs(
         width,
-        ("in", f"{wording.rate(broker['in'].get(window, 0.0))}/s", ""),
-        ("out", f"{wording.rate(broker['out'].get(window, 0.0))}/s", ""),
-        ("failed", f"{wording.rate(failed)}/s", BAD if failed else ""),
-        ("ready", wording.count(sum(queue["ready"] for queue in queues)), ""),
-        ("leased", wording.count(sum(queue["leased"] for queue in queues)), ""),
-        ("dead", wording.count(broker["dead"]["total"]), BAD if broker["dead"]["total"] else ""),
+        ("in", f"{formats.rate(broker['in'].get(window, 0.0))}/s", ""),
+        ("out", f"{formats.rate(broker['out'].get(window, 0.0))}/s", ""),
+        ("failed", f"{formats.rate(failed)}/s", BAD if failed else ""),
+        ("ready", formats.count(sum(queue["ready"] for queue in queues)), ""),
+        ("delayed", formats.count(sum(queue["delayed"] for queue in queues)), ""),
+        ("leased", formats.count(sum(queue["leased"] for queue in queues)), ""),
+        ("dead", formats.count(broker["dead"]["total"]), BAD if broker["dead"]["total"] else ""),
     )
 
 
-def _means(broker: Row, width: int) -> Text:
+def _resources(broker: Row, width: int) -> Text:
     workers = broker["workers"]
     busy = sum(worker["busy"] for worker in workers) / len(workers) if workers else 0.0
     memory = sum(worker["rss_bytes"] for worker in workers)
     return _pairs(
         width,
         ("workers", f"{len(workers):,}", ""),
-        ("busy", wording.percent(busy), ""),
-        ("memory", wording.size(memory), ""),
-        ("producers", wording.count(broker["producers"]), ""),
-        ("broker", f"{broker['cpu']:.2f} cores, {wording.size(broker['rss_bytes'])}", ""),
-        ("holds", wording.size(broker["bytes"]), ""),
+        ("busy", formats.percent(busy), ""),
+        ("memory", formats.size(memory), ""),
+        ("producers", formats.count(broker["producers"]), ""),
+        ("broker", f"{broker['cpu']:.2f} cores, {formats.size(broker['rss_bytes'])}", ""),
+        ("holds", formats.size(broker["bytes"]), ""),
     )
 
 
@@ -96,7 +97,7 @@ def _conditions(broker: Row, width: int) -> list[Text]:
     conditions = broker["conditions"]
     lines = [
         Text(
-            wording.fit(f"▲ {wording.plain(condition['text'])}", width, left=True),
+            formats.fit(f"▲ {formats.plain(condition['text'])}", width, left=True),
             style=f"bold {BAD if condition['kind'] in GRAVE else WARN}",
         )
         for condition in conditions[:CONDITIONS_MAX]
@@ -104,7 +105,7 @@ def _conditions(broker: Row, width: int) -> list[Text]:
     if len(conditions) > CONDITIONS_MAX:
         lines[-1] = Text(f"▲ and {len(conditions) - CONDITIONS_MAX + 1} more", style=f"bold {WARN}")
     if not conditions:
-        lines.append(Text("All is well.", style=GOOD))
+        lines.append(Text("Healthy.", style=GOOD))
     return lines
 
 
@@ -112,7 +113,7 @@ def _pairs(width: int, *parts: tuple[str, str, str]) -> Text:
     """As many as fit into a line."""
     line = Text()
     for label, value, style in parts:
-        pair = Text.assemble((f"{label} ", DIM), (wording.plain(value), style or "bold"))
+        pair = Text.assemble((f"{label} ", DIM), (formats.plain(value), style or "bold"))
         gap = 3 if line.plain else 0
         if line.cell_len + gap + pair.cell_len > width:
             break

@@ -1,4 +1,4 @@
-"""Pieces that the details of all views are made of."""
+"""Parts that the details of all views are made of."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from typing import Any
 
 from rich.text import Text
 
-from . import wording
+from . import formats
 from .columns import DIM, GAP, LINK, Column, Row, chosen
 
 LABEL_CELLS = 10
 FIGURE_CELLS = 9
 
 ROWS_MAX = 20
-"""Of a table within the details; the view of its own has them all."""
+"""Of a table within the details; its own view has all rows."""
 
 
 def join(parts: Iterable[Text]) -> Text:
-    """Pieces with an empty line between them; those without text are left out."""
+    """Parts with an empty line between them; empty ones are left out."""
     return Text("\n\n").join(part for part in parts if part.plain)
 
 
 def title(kind: str, name: str, state: str = "", style: str = "") -> Text:
-    """What the details are of."""
-    text = Text.assemble((f"{kind} ", DIM), (wording.plain(name), "bold"))
+    """The heading of the details."""
+    text = Text.assemble((f"{kind} ", DIM), (formats.plain(name), "bold"))
     return text.append(f"   {state}", style=style) if state else text
 
 
 def figures(pairs: Iterable[tuple[str, str]], width: int) -> Text:
-    """``label value   label value``; a pair is not torn apart at the end of a line."""
+    """``label value   label value``; lines break between pairs only."""
     text, room = Text(), width
     for label, value in pairs:
-        pair = Text.assemble((f"{label} ", DIM), wording.plain(value))
+        pair = Text.assemble((f"{label} ", DIM), formats.plain(value))
         if text.plain:
             fits = 3 + pair.cell_len <= room
             text.append(" " * 3 if fits else "\n")
@@ -44,9 +44,9 @@ def figures(pairs: Iterable[tuple[str, str]], width: int) -> Text:
 
 def rates(rows: Iterable[tuple[str, dict[str, float]]]) -> Text:
     """Events a second in every window."""
-    lines = [_head("a second", list(wording.WINDOWS.values()))]
+    lines = [_head("a second", list(formats.WINDOWS.values()))]
     for label, over in rows:
-        values = [wording.rate(over.get(window, 0.0)) for window in wording.WINDOWS]
+        values = [formats.rate(over.get(window, 0.0)) for window in formats.WINDOWS]
         lines.append(_line(label, values))
     return Text("\n").join(lines)
 
@@ -55,20 +55,20 @@ def percentiles(rows: Iterable[tuple[str, dict[str, Any]]]) -> Text:
     """Percentiles in every window."""
     lines = [_head("", ["count", "p50", "p95", "p99", "longest"], indent=8)]
     for label, over in rows:
-        for window, called in wording.WINDOWS.items():
-            told = over.get(window) or {}
-            cells = [wording.count(told.get("count") or 0)]
-            cells += [wording.ms(told.get(key)) for key in ("p50", "p95", "p99", "max")]
+        for window, called in formats.WINDOWS.items():
+            figures = over.get(window) or {}
+            cells = [formats.count(figures.get("count") or 0)]
+            cells += [formats.ms(figures.get(key)) for key in ("p50", "p95", "p99", "max")]
             lines.append(_line(label, cells, f"{called:<8}"))
             label = ""
     return Text("\n").join(lines)
 
 
 def histories(rows: Iterable[tuple[str, Sequence[float], str]], width: int, span: str) -> Text:
-    """Lines of bars; behind each the highest value, in words."""
+    """Lines of bars, each with its highest value behind it."""
     lines = [Text(span, style=DIM)]
     for label, values, highest in rows:
-        bars = wording.spark(values, max(10, width - LABEL_CELLS - 18))
+        bars = formats.spark(values, max(10, width - LABEL_CELLS - 18))
         lines.append(
             Text.assemble((f"{label:<{LABEL_CELLS}}", DIM), (bars, LINK), (f"  {highest}", DIM))
         )
@@ -76,11 +76,11 @@ def histories(rows: Iterable[tuple[str, Sequence[float], str]], width: int, span
 
 
 def table(name: str, rows: list[Row], columns: Sequence[Column], window: str, width: int) -> Text:
-    """Rows of another view that belong to this."""
+    """Related rows of another view."""
     if not rows:
         return Text(f"{name}: none", style=DIM)
     fitting = chosen(columns, width)
-    titles = [wording.fit(column.title, cells, left=column.left) for column, cells in fitting]
+    titles = [formats.fit(column.title, cells, left=column.left) for column, cells in fitting]
     gap = " " * GAP
     lines = [Text(f"{name} ({len(rows)})", style="bold"), Text(gap.join(titles), style=DIM)]
     lines += [

@@ -1,24 +1,49 @@
-"""What the overview and the details have in common: the header, and what can be done to a queue."""
+"""What the overview and the details have in common: the state, and control of a queue.
+
+A screen knows the state and not the app. It posts a `Requested` for the app, which sends the
+request to the broker.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from time import monotonic
+from typing import ClassVar
 
+from rich.text import Text
 from textual.binding import Binding, BindingType
+from textual.message import Message
 from textual.screen import Screen
+from textual.widgets import Static
 
-from .columns import Row
+from .columns import WARN, Row
 from .controls import Step, drain_or_resume, pause_or_resume
 from .dialogs import Question
-
-if TYPE_CHECKING:
-    from .app import TopApp
+from .header import header
+from .state import State
 
 CHOOSE = "Choose a queue first: key 1, then the arrows."
 
 
+class Requested(Message):
+    """The user has confirmed a step for a queue of the broker at an address."""
+
+    def __init__(self, url: str, step: Step) -> None:
+        super().__init__()
+        self.url = url
+        self.step = step
+
+
+class LetterWanted(Message):
+    """The user wants to see a dead letter of the broker at an address."""
+
+    def __init__(self, url: str, number: int) -> None:
+        super().__init__()
+        self.url = url
+        self.number = number
+
+
 class BrokerScreen(Screen[None]):
-    """A screen that shows the broker anew whenever there is news."""
+    """A screen that shows the broker of a state, and is refreshed with it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "pause", "Pause"),
@@ -27,35 +52,46 @@ class BrokerScreen(Screen[None]):
         Binding("b", "next_broker", "Broker", show=False),
     ]
 
-    @property
-    def top(self) -> TopApp:
-        """The app."""
-        return cast("TopApp", self.app)
+    def __init__(self, state: State) -> None:
+        super().__init__()
+        self.state = state
 
     def refresh_broker(self) -> None:
-        """Show the broker as it is now."""
+        """Show the state as it is now."""
         raise NotImplementedError
 
     def queue(self) -> Row | None:
-        """The queue that is chosen, or None."""
+        """The chosen queue, or None."""
         raise NotImplementedError
+
+    def show_frame(self) -> None:
+        """Refresh the header and the message."""
+        state, width = self.state, self.size.width - 2
+        self.query_one("#head", Static).update(
+            header(state.broker, state.window, width, state.place)
+        )
+        text = state.message(monotonic())
+        message = self.query_one("#message", Static)
+        message.update(Text(text, style=WARN))
+        message.display = bool(text)
 
     def on_resize(self) -> None:
         """More or fewer columns fit."""
         self.refresh_broker()
 
     def on_screen_resume(self) -> None:
-        """It was hidden, and time went by."""
+        """The state has changed while the screen was hidden."""
         self.refresh_broker()
 
     def action_next_window(self) -> None:
-        """Figures of the next window."""
-        self.top.turn_window()
+        """Show figures of the next window."""
+        self.state.next_window()
         self.refresh_broker()
 
     def action_next_broker(self) -> None:
-        """Another broker."""
-        self.top.turn_broker()
+        """Show the next broker."""
+        self.state.next_broker(monotonic())
+        self.refresh_broker()
 
     def action_pause(self) -> None:
         """Pause or resume the queue."""
@@ -69,12 +105,13 @@ class BrokerScreen(Screen[None]):
 
     def _ask(self, step: Step | None) -> None:
         if step is None:
-            self.top.say(CHOOSE)
+            self.state.say(CHOOSE, monotonic())
+            self.refresh_broker()
             return
-        url = self.top.url
+        url = self.state.url
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self.top.control(url, step)
+                self.post_message(Requested(url, step))
 
-        self.top.push_screen(Question(step), answered)
+        self.app.push_screen(Question(step), answered)

@@ -1,4 +1,4 @@
-"""The table of a view: it keeps the chosen row chosen while rows come, go and change places."""
+"""The table of a view: its chosen row stays chosen while rows come, go and change places."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.coordinate import Coordinate
 from textual.widgets import DataTable
 
-from . import wording
+from . import formats
 from .columns import Column
 
 
@@ -33,7 +33,7 @@ class Table(DataTable[Text]):
 
     def fill(self, columns: list[tuple[Column, int]], marks: dict[str, str], keys: list[str],
              rows: list[list[Text]], chosen: str | None) -> None:  # fmt: skip
-        """Show these rows; ``marks`` are put behind titles, ``chosen`` is the key of the cursor."""
+        """Show these rows, with ``marks`` behind titles, and the cursor at the row ``chosen``."""
         titles = [_title(column, width, marks.get(column.title, "")) for column, width in columns]
         layout = [(title, width) for title, (_, width) in zip(titles, columns, strict=True)]
         if layout != self._layout:
@@ -49,7 +49,7 @@ class Table(DataTable[Text]):
         self._choose(chosen)
 
     def _put(self, rows: list[list[Text]]) -> None:
-        """Change what is another text than before, and add what is new."""
+        """Update the cells that changed, and add new rows."""
         for y, (before, row) in enumerate(zip(self._shown, rows, strict=False)):
             for x, (old, new) in enumerate(zip(before, row, strict=True)):
                 if old != new or old.style != new.style:
@@ -66,4 +66,4 @@ class Table(DataTable[Text]):
 
 
 def _title(column: Column, width: int, mark: str) -> str:
-    return wording.fit(column.title + mark, width, left=column.left)
+    return formats.fit(column.title + mark, width, left=column.left)

@@ -6,7 +6,7 @@ from jobs import note  # A module beside the app, as in `python FILE`.
 
 import zqueue
 
-app = zqueue.App()
+app = zqueue.App(retries=0)
 
 
 @app.batch(queue="events", max_size=50, max_wait=0.02)

@@ -2,7 +2,7 @@
 
 import zqueue
 
-app = zqueue.App()
+app = zqueue.App(retries=0)
 
 
 @app.batch(queue="sink", max_size=4_096, max_wait=0.0)

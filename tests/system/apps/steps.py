@@ -9,7 +9,7 @@ from pathlib import Path
 
 import zqueue
 
-app = zqueue.App()
+app = zqueue.App(retries=0)
 
 STEP_S = 0.05
 

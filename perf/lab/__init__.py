@@ -1,0 +1,1 @@
+"""How the scripts of `perf/` measure: one way for each thing."""

@@ -1,0 +1,1 @@
+"""The broker: its machine, and the process that drives it."""

@@ -1,0 +1,3 @@
+# C types of permissions.py, for the compiler.
+
+cpdef bint permits(kind, role)

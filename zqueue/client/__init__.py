@@ -1,0 +1,1 @@
+"""The client: what sends tasks and receives their results."""

@@ -1,0 +1,360 @@
+"""A connection: the link to one broker, and what was sent over it and has not ended.
+
+Theory of operation. A published batch is one object, `Sent`, in one map, from its number until
+nothing of it is to come. It is *unconfirmed* until the broker confirms or refuses it: when the link
+comes back, all unconfirmed batches go out again under their old numbers; the broker takes each
+number once. A batch that met a full queue stays unconfirmed and goes out again after a pause. A
+batch whose results are wanted is *awaited* until every task of it has one. When a different broker
+welcomes us, what the old one had confirmed is gone with its memory: those awaited tasks are lost,
+and reported as lost.
+
+A connection may have a *name*: then its id is the same in the next process of that name, which
+numbers its batches above all that the broker took from this one. The broker keeps each result until
+it hears that it came, and so do those that an earlier process awaited (`earlier`). If another
+process takes the name over, this one has ended.
+
+Whoever publishes gives a lane and a reply along with each batch. They are nothing to this machine:
+its events hand back the `Sent`, and so what belongs to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from ..core.backoff import Backoff
+from ..core.confirm import GAPS_MAX
+from ..wire.codec import BATCH_TASKS_MAX, pack
+from ..wire.link import Connected, Conversation, Link, LinkEvent, Rejected
+from ..wire.messages import (
+    OPEN,
+    REPLACED,
+    TRY_AGAIN,
+    Await,
+    Confirm,
+    Known,
+    Message,
+    Progress,
+    Refuse,
+    Report,
+    Result,
+    Tell,
+)
+from .earlier import EarlierResults, EarlierRun
+from .questions import Questions
+from .sent import (
+    AlreadyKnown,
+    Answered,
+    BatchRefused,
+    Confirmed,
+    ConnectionEvent,
+    Dismissed,
+    EarlierCame,
+    Postponed,
+    Progressed,
+    ResultsCame,
+    ResultsLost,
+    Sent,
+)
+
+WINDOW_BATCHES = 512
+"""Unconfirmed batches of one producer, over all its queues. Below `GAPS_MAX`, and with full
+batches of 128 KiB at most 64 MiB that wait for a confirm."""
+
+RETRY_LOW_S, RETRY_HIGH_S = 0.01, 0.5
+"""Pauses before a full queue is tried again, seconds."""
+
+ON_THEIR_WAY = "the connection broke while results were on their way"
+
+AWAIT_CHUNK = 256
+"""Batches in one `Await`, so that its header stays within its limit."""
+
+
+CHANCE = 1_000_000
+"""By how much, at random, processes of a name whose clocks were set back number apart."""
+
+
+def id_of(name: str) -> bytes:
+    """The id of a producer with a name: the first 16 bytes of a SHA-256."""
+    return hashlib.sha256(b"zqueue producer " + name.encode()).digest()[:16]
+
+
+def _named(first: int) -> dict[str, Any]:
+    """What a producer with a name says of itself."""
+    return {"first": first} if first else {}
+
+
+class Connection(Conversation[ConnectionEvent]):
+    """One producer's conversation with one broker.
+
+    ``first`` is the number of its first batch: of a producer with a name, above those that an
+    earlier process of that name used. Others begin with 1.
+    """
+
+    def __init__(
+        self, id: bytes, about: dict[str, Any], random: Callable[[], float], *, first: int = 0
+    ) -> None:
+        super().__init__(Link("producer", id, pack(about | _named(first)), random))
+        self._about = about
+        self._random = random
+        self.origin = int.from_bytes(id[:6], "big")
+        """What workers are told of where a task came from."""
+        self.earlier = EarlierResults()
+        self.sent: dict[int, Sent] = {}
+        """By number, the lowest first."""
+        self.unconfirmed = 0
+        """Batches that are not confirmed."""
+        self.unconfirmed_tasks = 0
+        self._first = first
+        self._next_sequence = first or 1
+        self.questions = Questions(self.link)
+        self._came: list[int] = []
+        """Results that the broker need not keep any more, as `Await` names them."""
+        self._postponed: dict[int, Sent] = {}
+        """What goes out again at `_retry_at`: a part of what is unconfirmed."""
+        self._retry = Backoff(random, low_s=RETRY_LOW_S, high_s=RETRY_HIGH_S)
+        self._retry_at = 0.0
+        self._now = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.link.state.value}, {self.unconfirmed} unconfirmed>"
+
+    def has_room(self) -> bool:
+        """Whether another batch may be published."""
+        return self.unconfirmed < WINDOW_BATCHES
+
+    def is_awaiting(self) -> bool:
+        """Whether any result is to come."""
+        return any(sent.open for sent in self.sent.values())
+
+    def publish(
+        self, lane: Any, body: bytes, tasks: int, *, reply: Any, now: float, age_s: float = 0.0
+    ) -> Sent:
+        """Send a batch, or keep it until there is a broker. Ask `has_room` before.
+
+        Parameters:
+            lane: knows its ``queue``, ``task`` and packed ``options`` (none: no bytes).
+            reply: where its results go, None if they are not wanted.
+            age_s: how long its oldest body has waited, seconds.
+        """
+        assert self.has_room()
+        sequence = self._next_sequence
+        self._next_sequence += 1
+        sent = Sent(sequence, lane, body, tasks, reply, now, age_s)
+        self.sent[sequence] = sent
+        self.unconfirmed += 1
+        self.unconfirmed_tasks += tasks
+        if self.link.is_ready:
+            self.link.out.append(sent.to_send(now))
+        return sent
+
+    def receive(self, frames: list[bytes], now: float) -> None:
+        """Take a message from the broker."""
+        self._now = now
+        super().receive(frames, now)
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        self._now = now
+        super().tick(now)
+        if self._postponed and now >= self._retry_at and self.link.is_ready:
+            for sequence in sorted(self._postponed):
+                self.link.out.append(self._postponed[sequence].to_send(now))
+            self._postponed.clear()
+
+    def next_deadline(self) -> float | None:
+        """When `tick` wants to be called at the latest."""
+        deadline = self.link.next_deadline()
+        if self._postponed and self.link.is_ready:
+            return self._retry_at if deadline is None else min(deadline, self._retry_at)
+        return deadline
+
+    def to_send(self) -> list[list[bytes]]:
+        """Messages that should go out now, in order."""
+        if self._came and self.link.is_ready:
+            for i in range(0, len(self._came), 2 * AWAIT_CHUNK):
+                self.link.send(Await([], self._came[i : i + 2 * AWAIT_CHUNK]))
+            self._came = []
+        return super().to_send()
+
+    def took(self, run: EarlierRun) -> None:
+        """A result of an earlier process is dealt with."""
+        self.earlier.took(run)
+        self._came += run.key
+
+    def report(self, figures: dict[str, object]) -> None:
+        """Report what is new in the producer's own figures."""
+        self.link.send(Report(), [pack(figures)])
+
+    def _on_link(self, event: LinkEvent) -> None:
+        if self._first and self._is_not_the_last(event):
+            return
+        super()._on_link(event)
+        if not isinstance(event, Connected):
+            return
+        self._postponed.clear()
+        self._came.clear()  # All that is kept will come again.
+        confirmed = [sent for sent in self.sent.values() if sent.confirmed]
+        if event.same_broker:
+            self._await(confirmed)
+        else:
+            for sent in confirmed:
+                self._lose(sent, "the broker was restarted, and its memory queues with it")
+        for sent in self.sent.values():
+            sent.promised = None
+            if sent.confirmed:
+                continue
+            self.link.out.append(sent.to_send(self._now))
+            if sent.open:
+                sent.resent = True
+                if not event.same_broker:
+                    sent.owed = (1 << sent.tasks) - 1
+        self.questions.ask_again()
+
+    def _is_not_the_last(self, event: LinkEvent) -> bool:
+        """See to it if another process of our name came after us, or if a broker knows no names."""
+        text = ""
+        if isinstance(event, Rejected) and event.code == REPLACED:
+            text = "another process sends under this name now"
+        elif isinstance(event, Connected) and not event.next:
+            text = "the broker is of a version that knows no names of producers"
+        elif isinstance(event, Connected) and event.next > self._next_sequence:
+            if self._next_sequence > self._first:
+                text = "another process has sent under this name"
+            else:
+                # It did so before, and the clock was set back. It may have numbered so many more;
+                # and this may go for several processes at once.
+                more = GAPS_MAX + int(self._random() * CHANCE)
+                self._first = self._next_sequence = event.next + more
+                self.link.greet_again(pack(self._about | _named(self._first)))
+                return True
+        if text and self.link.give_way():
+            self._events.append(Dismissed(text))
+        return bool(text)
+
+    def _await(self, batches: list[Sent]) -> None:
+        for i in range(0, len(batches), AWAIT_CHUNK):
+            self.link.send(Await([sent.sequence for sent in batches[i : i + AWAIT_CHUNK]]))
+
+    def _on_message(self, message: Message, frames: list[bytes], now: float) -> None:
+        if isinstance(message, Confirm):
+            self._on_confirm(message.ranges)
+        elif isinstance(message, Result):
+            self._on_result(message, frames[0] if frames else b"")
+        elif isinstance(message, Progress):
+            sent = self.sent.get(message.number)
+            if sent is not None and sent.open and message.position < sent.tasks:
+                self._events.append(Progressed(sent, *message[1:]))
+        elif isinstance(message, Known):
+            sent = self.sent.get(message.sequence)
+            if sent is not None and not sent.confirmed:
+                sent.known = message[1:]
+        elif isinstance(message, Tell) and frames:
+            asked = self.questions.answer(frames[0])
+            if asked is not None:
+                self._events.append(Answered(asked))
+        elif isinstance(message, Refuse) and message.sequence:
+            self._on_refuse(message, now)
+
+    def _on_confirm(self, ranges: list[int]) -> None:
+        batches: list[Sent] = []
+        for first, last in zip(ranges[::2], ranges[1::2], strict=False):
+            last = min(last, self._next_sequence - 1)
+            # So many are never unconfirmed: a longer range is a mistake that must not cost us time.
+            for sequence in range(max(first, last - 2 * WINDOW_BATCHES), last + 1):
+                sent = self.sent.get(sequence)
+                if sent is not None and not sent.confirmed:
+                    if sent.known is not None and sent.open:
+                        self._on_known(sent, *sent.known)
+                    self._settle(sent)
+                    batches.append(sent)
+        if batches:
+            # Had the broker taken it before, its results may have been lost with the confirm.
+            self._await([sent for sent in batches if sent.resent and sent.open])
+            self._retry.reset()
+            self._events.append(Confirmed(batches))
+
+    def _on_known(self, sent: Sent, origin: int, sequence: int) -> None:
+        """What is awaited of it will not come, but perhaps that of the task that has its key."""
+        sent.open = 0
+        first = self.sent.get(sequence) if origin == self.origin else None
+        if first is not None and not first.open:
+            first = None
+        self._events.append(AlreadyKnown(sent, origin, sequence, first))
+
+    def _on_refuse(self, message: Refuse, now: float) -> None:
+        sent = self.sent.get(message.sequence)
+        if sent is None or sent.confirmed:
+            return
+        if message.code in TRY_AGAIN:
+            if not self._postponed:
+                self._retry_at = now + self._retry.next()
+            self._postponed[sent.sequence] = sent
+            self._events.append(Postponed(sent, message.code, message.text))
+            return
+        sent.open = 0
+        self._settle(sent)
+        self._events.append(BatchRefused(sent, message.code, message.text))
+
+    def _on_result(self, message: Result, frame: bytes) -> None:
+        if max(message.first, message.tasks) > BATCH_TASKS_MAX:
+            return
+        sent = self.sent.get(message.sequence)
+        if self._first and message.status != OPEN:
+            if not self._is_ours(message.sequence):
+                self._on_earlier(message, frame)
+                return
+            self._came += (message.sequence, message.first)
+        if sent is None or not sent.open:
+            return
+        if message.status == OPEN:
+            sent.promised = message.tasks
+            if message.tasks < sent.owed.bit_count():
+                self._lose(sent, ON_THEIR_WAY)
+            return
+        run = ((1 << message.tasks) - 1) << message.first
+        sent.owed &= ~run
+        if sent.open & run:  # Or they were run again.
+            sent.open &= ~run
+            self._forget(sent)
+            self._events.append(
+                ResultsCame(
+                    sent, message.first, message.tasks, message.status, frame, last=not sent.open
+                )
+            )
+        if sent.promised is not None:
+            sent.promised -= message.tasks
+            if sent.promised <= 0 and sent.open:
+                self._lose(sent, ON_THEIR_WAY)
+
+    def _is_ours(self, sequence: int) -> bool:
+        return self._first <= sequence < self._next_sequence
+
+    def _on_earlier(self, message: Result, frame: bytes) -> None:
+        run = EarlierRun(
+            self.origin, message.sequence, message.first, message.tasks, message.status, frame
+        )
+        if self.earlier.add(run):
+            self._came += run.key
+        else:
+            self._events.append(EarlierCame(run.tasks))
+
+    def _lose(self, sent: Sent, text: str) -> None:
+        sent.open = 0
+        self._forget(sent)
+        self._events.append(ResultsLost(sent, text))
+
+    def _settle(self, sent: Sent) -> None:
+        """The broker took it, or never will."""
+        sent.confirmed = True
+        sent.frames = []
+        self.unconfirmed -= 1
+        self.unconfirmed_tasks -= sent.tasks
+        self._postponed.pop(sent.sequence, None)
+        self._forget(sent)
+
+    def _forget(self, sent: Sent) -> None:
+        """If nothing of it is to come, it has ended."""
+        if sent.confirmed and not sent.open:
+            del self.sent[sent.sequence]

@@ -1,0 +1,449 @@
+"""The publisher: everything a producer has accepted, until each body and each future has its end.
+
+Theory of operation. Bodies gather in lanes. A lane whose batch is due gives it to a connection,
+which numbers it and keeps it until it is confirmed (`connection`); then the lane may be due again.
+So batches form by themselves: a body alone when its lane is idle, full ones under load, and there
+is no delay to tune. A lane that is due and finds no connection with room waits for the next batch
+of any lane that is settled.
+
+Results are not given out here, for that runs the user's code: what ended is noted in `endings`, and
+whoever drives this machine gives it out when it holds no lock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ..errors import AlreadySent, NameTaken, Refused, ResultLost, ZQueueError
+from ..stats.histogram import Histogram
+from ..wire.link import Connected, Disconnected, LinkEvent, Rejected, State
+from ..wire.messages import RUNNING
+from .connection import WINDOW_BATCHES, Connection
+from .earlier import EarlierRun, task_id
+from .flow import BATCHES_LEAST
+from .lane import Lane, LaneState
+from .questions import Asked
+from .replies import Reply, SharedReply, TaskFuture
+from .sent import (
+    AlreadyKnown,
+    Answered,
+    BatchRefused,
+    Confirmed,
+    ConnectionEvent,
+    Dismissed,
+    EarlierCame,
+    Postponed,
+    Progressed,
+    ResultsCame,
+    ResultsLost,
+    Sent,
+)
+
+REPORT_EVERY_S = 1.0
+"""How often a producer reports its confirm latencies, seconds."""
+
+LANES_MAX = 1024
+"""No more lanes of options are made while there are so many of all kinds: each distinct key or time
+has one until its tasks are confirmed."""
+
+REFUSALS_MAX = 100
+"""Refusals that the next flush may report; those before are in the log."""
+
+
+class Ending(NamedTuple):
+    """What became of some tasks, and whom to tell."""
+
+    reply: Reply
+    what: ResultsCame | Progressed | ZQueueError
+
+    def give_out(self) -> None:
+        """Tell it. Runs callbacks, which are the user's code."""
+        reply, what = self
+        if isinstance(what, ResultsCame):
+            reply.take(what.first, what.tasks, what.status, what.frame, last=what.last)
+        elif isinstance(what, Progressed):
+            reply.progress(what.position, what.done, what.total)
+        else:
+            reply.fail(what)
+
+
+class Earlier(NamedTuple):
+    """Results for an earlier process, and whom to tell that they are dealt with."""
+
+    connection: Connection
+    run: EarlierRun
+
+
+class News(NamedTuple):
+    """Something for the log."""
+
+    level: str
+    text: str
+
+
+LaneKey = tuple[str, str, bool, bytes]
+"""Queue, task, whether results are wanted, and packed options."""
+
+
+def _key_of(lane: Lane) -> LaneKey:
+    return lane.queue, lane.task, lane.reply, lane.options
+
+
+class Publisher:
+    """Lanes, and the results of what they sent, over connections to brokers."""
+
+    def __init__(
+        self, connections: list[Connection], names: list[str], own_name: str | None = None
+    ) -> None:
+        self.connections = connections
+        self.dismissed: ZQueueError | None = None
+        """Why nothing more can be sent, if another process has taken our name."""
+        self._own_name = own_name
+        self._names = dict(zip(connections, names, strict=True))
+        """What to call them in the log."""
+        self.state = LaneState.WAITING
+        """As that of each lane: waiting until there was a broker, open, closed."""
+        self.endings: deque[Ending] = deque()
+        self.news: deque[News] = deque()
+        self._lost: set[Connection] = set()
+        """Those that were connected, and are not."""
+        self.trouble = ""
+        """Why no broker welcomes us, as far as one has said."""
+        self._lanes: dict[LaneKey, Lane] = {}
+        self._parted: dict[Lane, None] = {}
+        """Lanes of options that were idle and forgotten while somebody held them."""
+        self._streams: dict[Lane, bool] = {}
+        """Lanes of one call each, and whether nothing more will gather there."""
+        self._due: dict[Lane, None] = {}
+        """Lanes to look at, the oldest first."""
+        self._stalled: dict[Lane, None] = {}
+        """Lanes that were due, and no connection had room."""
+        self._refusals: deque[Refused] = deque(maxlen=REFUSALS_MAX)
+        self._told_of_earlier = False
+        self._confirms = Histogram()
+        self._report_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Publisher {self.state.name.lower()}: {self.connections}>"
+
+    # --- lanes ---
+
+    def lanes(self) -> Iterator[Lane]:
+        """All that may hold bodies."""
+        yield from self._lanes.values()
+        yield from self._streams
+        yield from self._parted
+
+    def find(self, queue: str, task: str, reply: bool, options: bytes = b"") -> Lane | None:
+        """The lane that is shared by all who send so. ``options`` are packed."""
+        return self._lanes.get((queue, task, reply, options))
+
+    def add(self, lane: Lane) -> Lane:
+        """A new lane, or the one that is shared already."""
+        lane = self._lanes.setdefault(_key_of(lane), lane)
+        self._welcome(lane)
+        return lane
+
+    def has_room_for(self, lane: Lane) -> bool:
+        """Whether such a lane may be added: of options there are as many as are not idle."""
+        if lane.options and len(self._lanes) >= LANES_MAX:
+            for other in [*self._lanes.values()]:
+                self._forget(other)
+            return len(self._lanes) < LANES_MAX
+        return True
+
+    def add_stream(self, lane: Lane) -> None:
+        """A lane of one call. It is forgotten when it was finished and all of it is settled."""
+        self._streams[lane] = False
+        self._welcome(lane)
+
+    def finish(self, lane: Lane) -> None:
+        """Nothing more will gather in a lane of one call."""
+        self._streams[lane] = True
+        lane.hurry()
+        self._due[lane] = None
+        self._forget(lane)
+
+    def flush(self) -> None:
+        """Let what gathered leave, company or not, as far as there is room."""
+        for lane in self.lanes():
+            if lane.gathered:
+                lane.hurry()
+                self._due[lane] = None
+
+    def mark(self, lane: Lane) -> None:
+        """A lane may be due."""
+        self._due[lane] = None
+        if lane.options and lane.gathered and not self._is_known(lane):
+            self._parted[lane] = None
+
+    def _is_known(self, lane: Lane) -> bool:
+        return lane in self._streams or self._lanes.get(_key_of(lane)) is lane
+
+    def _welcome(self, lane: Lane) -> None:
+        if self.state is LaneState.OPEN:
+            lane.open()
+        elif self.state is LaneState.CLOSED:
+            lane.close()
+
+    def _forget(self, lane: Lane) -> None:
+        """If it is idle, and of one call or of options that may never come again."""
+        if lane.in_flight or lane.gathered:
+            return
+        if lane in self._streams:
+            if self._streams[lane]:
+                del self._streams[lane]
+        elif lane.options:
+            if self._lanes.get(_key_of(lane)) is lane:
+                del self._lanes[_key_of(lane)]
+            self._parted.pop(lane, None)
+
+    # --- what is not wanted any more ---
+
+    def cancel(self, lane: Lane, futures: list[TaskFuture[Any]], running: bool) -> list[Asked]:
+        """Ask for tasks of a lane to be cancelled that have left it."""
+        asked: list[Asked] = []
+        for connection in self.connections:
+            places = [f.place for f in futures if f.place and f.place[0] == connection.origin]
+            asked += connection.questions.cancel_places(
+                lane.queue, sorted(set(places)), RUNNING if running else 0
+            )
+        return asked
+
+    # --- batches ---
+
+    def form_batches(self, now: float) -> None:
+        """Give the batches that are due to connections."""
+        while self._due:
+            lane = next(iter(self._due))
+            del self._due[lane]
+            while lane.is_due():
+                connection = self._choose(lane.in_flight < BATCHES_LEAST)
+                if connection is None:
+                    self._stalled[lane] = None
+                    break
+                batch = lane.cut()
+                if batch is None:
+                    break
+                frame, tasks, since, reply = batch
+                sent = connection.publish(lane, frame, tasks, reply=reply, now=now,
+                                          age_s=max(0.0, now - since))  # fmt: skip
+                lane.numbered(len(frame))
+                if reply is not None:
+                    reply.numbered(connection.origin, sent.sequence)
+
+    def _choose(self, is_little: bool) -> Connection | None:
+        """The connection for the next batch: one with room, and a broker, if there is any.
+
+        Half of the room is for lanes that have little under way: no queue holds up all others.
+        """
+        chosen = None
+        for connection in self.connections:
+            if connection.unconfirmed < (WINDOW_BATCHES if is_little else WINDOW_BATCHES // 2):
+                if connection.link.is_ready:
+                    return connection
+                chosen = chosen or connection
+        return chosen
+
+    @property
+    def unconfirmed(self) -> int:
+        """Tasks that were accepted and are not confirmed."""
+        gathered = sum(lane.gathered for lane in self.lanes())
+        return gathered + sum(connection.unconfirmed_tasks for connection in self.connections)
+
+    def is_awaiting(self) -> bool:
+        """Whether any result is to come."""
+        return any(connection.is_awaiting() for connection in self.connections)
+
+    def is_over(self) -> bool:
+        """Whether every connection has left."""
+        return all(connection.link.state is State.LEFT for connection in self.connections)
+
+    def why_no_room(self, lane: Lane) -> str:
+        """Why a lane stays full, though a broker is there."""
+        if lane.window.why_full:
+            why: str = lane.window.why_full
+            return why
+        if lane.in_flight < BATCHES_LEAST:
+            return "too many batches wait for room in other queues"
+        return f"queue {lane.queue!r} is full"
+
+    def next_deadline(self) -> float | None:
+        """When `tick` wants to be called at the latest."""
+        first: float | None = None
+        for connection in self.connections:
+            deadline = connection.next_deadline()
+            if deadline is not None and (first is None or deadline < first):
+                first = deadline
+        return first
+
+    def tick(self, now: float) -> bool:
+        """Time has passed. Says whether anything changed."""
+        happened = False
+        for connection in self.connections:
+            connection.tick(now)
+            happened |= self.handle(connection, now)
+        return happened
+
+    def has_earlier(self) -> bool:
+        """Whether results are here that are for an earlier process of our name."""
+        return any(len(connection.earlier) for connection in self.connections)
+
+    def take_earlier(self) -> Earlier | None:
+        """Results that are for an earlier process of our name, if any are here."""
+        for connection in self.connections:
+            run = connection.earlier.give()
+            if run is not None:
+                return Earlier(connection, run)
+        return None
+
+    def take_refusal(self) -> Refused | None:
+        """The first refusal since it was asked for last."""
+        first = self._refusals[0] if self._refusals else None
+        self._refusals.clear()
+        return first
+
+    # --- events ---
+
+    def handle(self, connection: Connection, now: float) -> bool:
+        """See to what happened at a connection. Says whether anything did."""
+        happened = False
+        while (event := connection.next_event()) is not None:
+            happened = True
+            self._on_event(connection, event, now)
+        return happened
+
+    def _on_event(
+        self, connection: Connection, event: ConnectionEvent | LinkEvent, now: float
+    ) -> None:
+        if isinstance(event, Confirmed):
+            for sent in event.batches:
+                self._confirms.record(now - sent.since)
+                sent.lane.window.confirmed(now)
+                self._settled(sent)
+            if now >= self._report_at:
+                self._report_at = now + REPORT_EVERY_S
+                connection.report({"confirm": self._confirms.take().to_wire()})
+        elif isinstance(event, ResultsCame | Progressed):
+            self.endings.append(Ending(event.sent.reply, event))
+        elif isinstance(event, ResultsLost):
+            self.endings.append(Ending(event.sent.reply, ResultLost(event.text)))
+        elif isinstance(event, BatchRefused):
+            self._on_refused(event)
+        elif isinstance(event, AlreadyKnown):
+            self._on_known(event)
+        elif isinstance(event, Postponed):
+            event.sent.lane.window.narrow(event.text)
+        else:
+            self._on_other_event(connection, event)
+
+    def _on_other_event(
+        self, connection: Connection, event: EarlierCame | Answered | Dismissed | LinkEvent
+    ) -> None:
+        """What is about none of our batches."""
+        if isinstance(event, Connected):
+            self._on_connected(connection)
+        elif isinstance(event, Disconnected):
+            self._lost.add(connection)
+            text = f"the broker at {self._names[connection]} is lost: {event.reason}"
+            self.news.append(News("warning", text))
+        elif isinstance(event, Rejected):
+            self.trouble = f": {event.text} ({event.code})"
+        elif isinstance(event, Dismissed):
+            self._on_dismissed(connection, event)
+        elif isinstance(event, EarlierCame) and not self._told_of_earlier:
+            self._told_of_earlier = True
+            text = f"results came of what an earlier process {self._own_name!r} submitted"
+            self.news.append(News("info", f"{text}: earlier_results() gives them"))
+
+    def _on_known(self, event: AlreadyKnown) -> None:
+        reply: Reply = event.sent.reply
+        reply.numbered(event.origin, event.sequence)
+        if event.first is not None:
+            event.first.reply = SharedReply(event.first.reply, reply)
+        else:
+            known = task_id(event.origin, event.sequence, 0)
+            self.endings.append(Ending(reply, AlreadySent(known)))
+
+    def _on_refused(self, event: BatchRefused) -> None:
+        error = Refused(event.code, event.text)
+        self._settled(event.sent)
+        if event.sent.reply is not None:
+            self.endings.append(Ending(event.sent.reply, error))
+            return
+        self._refusals.append(error)
+        queue = event.sent.lane.queue
+        text = f"the broker refused {event.sent.tasks} tasks for queue {queue!r}: {error}"
+        self.news.append(News("error", text))
+
+    def _on_dismissed(self, connection: Connection, event: Dismissed) -> None:
+        text = (
+            f"producer {self._own_name!r} has ended: {event.text} ({self._names[connection]}). "
+            f"Give each process a name of its own; {self.unconfirmed} tasks are not confirmed"
+        )
+        self.dismissed = NameTaken(text)
+        self.close()
+        self.give_up(self.dismissed)
+        self.news.append(News("error", text))
+
+    def _on_connected(self, connection: Connection) -> None:
+        self.trouble = ""
+        if connection in self._lost:
+            self._lost.remove(connection)
+            self.news.append(News("info", f"the broker at {self._names[connection]} is back"))
+        if self.state is LaneState.WAITING:
+            self.state = LaneState.OPEN
+        for lane in self.lanes():
+            lane.open()
+            self._due[lane] = None
+
+    def _settled(self, sent: Sent) -> None:
+        lane: Lane = sent.lane
+        lane.settled(sent.nbytes)
+        if lane.gathered:
+            self._due[lane] = None
+        self._forget(lane)
+        self._due.update(self._stalled)
+        self._stalled.clear()
+
+    # --- the end ---
+
+    def close(self) -> None:
+        """Accept no more."""
+        self.state = LaneState.CLOSED
+        for lane in self.lanes():
+            lane.close()
+            self._due[lane] = None
+
+    def leave(self, now: float) -> None:
+        """Take leave of all brokers."""
+        for connection in self.connections:
+            connection.link.leave(now)
+
+    def give_up(self, error: ZQueueError) -> int:
+        """Nothing more is sent, and results that did not come end with the error.
+
+        Returns how many tasks were not confirmed.
+        """
+        left = self.unconfirmed
+        for connection in self.connections:
+            for sent in connection.sent.values():
+                if sent.open:
+                    sent.open = 0
+                    self.endings.append(Ending(sent.reply, error))
+        for lane in list(self.lanes()):
+            self.endings.extend(Ending(reply, error) for reply in lane.give_up())
+        return left
+
+    def forked(self, error: ZQueueError) -> None:
+        """In a child process: nothing is sent from here, and no result comes here."""
+        self.state = LaneState.CLOSED
+        for lane in list(self.lanes()):
+            lane.forked(error)
+        replies = [sent.reply for c in self.connections for sent in list(c.sent.values())]
+        for reply in [*replies, *(ending.reply for ending in list(self.endings))]:
+            if reply is not None:
+                reply.forked(error)
+        self.endings.clear()

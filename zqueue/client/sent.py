@@ -1,0 +1,147 @@
+"""What a connection sent, and what it tells of that: its events."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ..wire.headers import encode, make
+from ..wire.messages import REPLY, Publish
+from .questions import Asked
+
+
+class Sent:
+    """A published batch."""
+
+    __slots__ = ("born", "confirmed", "frames", "known", "lane", "nbytes", "open", "owed",
+                 "promised", "reply", "resent", "sequence", "since", "tasks")  # fmt: skip
+
+    def __init__(
+        self, sequence: int, lane: Any, body: bytes, tasks: int, reply: Any, since: float,
+        age_s: float,
+    ) -> None:  # fmt: skip
+        self.sequence = sequence
+        self.lane = lane
+        self.frames = [b"", body, lane.options] if lane.options else [b"", body]
+        """What goes out, and goes out again after a loss; nothing once it is confirmed."""
+        self.nbytes = len(body)
+        """Of its bodies."""
+        self.tasks = tasks
+        self.reply = reply
+        """Where its results go; None if they are not wanted."""
+        self.since = since
+        """When it was published."""
+        self.born = since - age_s
+        """When its oldest body came; of delayed ones the youngest."""
+        self.confirmed = False
+        self.known: tuple[int, int] | None = None
+        """Origin and batch of the task that has its key, if the broker named another one."""
+        self.open = 0 if reply is None else (1 << tasks) - 1
+        """Positions without a result, as bits."""
+        self.owed = self.open
+        """Positions of which the present broker has sent no result, as far as we have heard."""
+        self.promised: int | None = None
+        """Results that are still to come, as the broker said when we asked (`Await`); None: we have
+        not asked since we were welcomed. Some may be of tasks that ran again, and whose result came
+        before."""
+        self.resent = False
+        """Whether a broker may have taken it, and sent its results, without our hearing of it."""
+
+    def __repr__(self) -> str:
+        state = "confirmed" if self.confirmed else "unconfirmed"
+        return f"<Sent #{self.sequence}, {self.tasks} tasks, {state}, {self.open:b} open>"
+
+    def to_send(self, now: float) -> list[bytes]:
+        """As it goes out now. Options may say that its time ends so long after it was sent: that
+        goes on while there is no broker."""
+        if self.frames[0] and not self.lane.options:
+            return self.frames
+        flags = 0 if self.reply is None else REPLY
+        age_us = int((now - self.born) * 1e6)
+        publish = (self.sequence, self.lane.queue, self.lane.task, flags, age_us)
+        self.frames[0] = encode(make(Publish, publish))
+        return self.frames
+
+
+class Confirmed(NamedTuple):
+    """The broker has taken responsibility for these batches."""
+
+    batches: list[Sent]
+
+
+class BatchRefused(NamedTuple):
+    """The broker will never take this batch."""
+
+    sent: Sent
+    code: str
+    text: str
+
+
+class Postponed(NamedTuple):
+    """A batch met a full queue, or a broker about to stop; it goes out again by itself."""
+
+    sent: Sent
+    code: str
+    text: str
+
+
+class ResultsCame(NamedTuple):
+    """Some tasks of an awaited batch are over; for some of them it may not be the first time."""
+
+    sent: Sent
+    first: int
+    tasks: int
+    status: int
+    frame: bytes
+    last: bool
+    """Nothing of the batch is awaited any more."""
+
+
+class Progressed(NamedTuple):
+    """A task of an awaited batch runs, and reports how far it has come."""
+
+    sent: Sent
+    position: int
+    done: int
+    total: int
+
+
+class ResultsLost(NamedTuple):
+    """What is still awaited of this batch will not come."""
+
+    sent: Sent
+    text: str
+
+
+class AlreadyKnown(NamedTuple):
+    """A task was not put in its queue, for another one has its key."""
+
+    sent: Sent
+    origin: int
+    sequence: int
+    """Of that one."""
+    first: Sent | None
+    """That one, if its result is awaited here."""
+
+
+class EarlierCame(NamedTuple):
+    """Results came for what an earlier process of our name submitted."""
+
+    tasks: int
+
+
+class Answered(NamedTuple):
+    """The broker answered."""
+
+    asked: Asked
+
+
+class Dismissed(NamedTuple):
+    """Nothing more can be sent here."""
+
+    text: str
+
+
+ConnectionEvent = (
+    Confirmed | BatchRefused | Postponed | ResultsCame | Progressed | ResultsLost | AlreadyKnown
+    | EarlierCame | Answered | Dismissed
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Figures: histograms, meters, pauses. Pure."""

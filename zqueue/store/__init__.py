@@ -1,0 +1,1 @@
+"""Where entries survive: segment files in a data dir. It knows nothing of brokers."""

@@ -1,0 +1,449 @@
+"""The desk: what becomes of the tasks that a worker was leased. Pure.
+
+Theory of operation. A task is *waiting* in a row, *running* once it was claimed, and *over* when
+its outcome is known; then it is settled, once. The rows and the rule of claiming are in `work`.
+Three parties share the desk, each holding the worker's lock for every call: the main thread runs
+what `next` gives, the event loop claims ``async`` tasks by itself, and a warden calls `look` while
+the main thread is in a handler.
+
+Nothing waits behind a slow task: `look` settles what ran before it, and returns what waits behind
+it. What is held is bounded by time, too: what is expected to take longer than `OVERRUN_S` before
+it begins goes back, for others to run, and credit falls to what is left, so that it does not come
+again. Credit then grows with what is settled (see `core.credit`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..core.credit import CreditMeter
+from ..current import Current
+from ..errors import Cancelled, ProtocolError, UnknownTask
+from ..handlers import Handler
+from ..wire.messages import FAILED, RESULTS, RETRY, RETURNED
+from ..wire.results import Failure, OutcomeRun, error_frame, pack_outcomes
+from ..wire.traced import take_contexts
+from .calls import Calls
+from .leases import RUNS_MAX, Leased, LeasedBatch, Run, Unwanted, WorkerProtocol
+from .lookup import Lookup
+from .tally import Tally
+from .work import (
+    AsyncEnd,
+    AsyncRow,
+    AsyncTask,
+    BatchCall,
+    BatchRow,
+    CallRow,
+    LeaseTally,
+    Part,
+    Running,
+    Work,
+)
+
+SETTLE_EVERY_S = 0.01
+"""How long a finished task may wait for others before it is settled."""
+
+SETTLE_LATE_S = 0.02
+"""A handler that takes longer than this holds up the outcomes of those before it: they are settled
+by the warden."""
+
+CARRYING = frozenset({RESULTS, FAILED, RETRY})
+"""Runs of these have a frame."""
+
+OVERRUN_S = 0.2
+"""A handler that takes longer than this is slow: what waits behind it is returned."""
+
+Failed = Callable[[LeasedBatch, BaseException, int, Handler | None, Current | None], None]
+"""Hears of tasks that failed: their batch, why, how many, whose, and which, if that is known."""
+
+
+class Desk:
+    """All tasks that one worker holds, from their lease to their settlement.
+
+    ``slots`` is how many tasks it asks for before it knows how long they take; ``concurrency`` how
+    many ``async`` tasks run side by side, 0 if there are none.
+    """
+
+    def __init__(
+        self,
+        leases: WorkerProtocol,
+        lookup: Lookup,
+        tally: Tally,
+        on_failure: Failed,
+        *,
+        slots: int = 1,
+        concurrency: int = 1,
+    ) -> None:
+        self._leases = leases
+        self._lookup = lookup
+        self._tally = tally
+        self._on_failure = on_failure
+        self._concurrency = concurrency
+        self.meter = CreditMeter(slots)
+        self.side = AsyncRow()
+        self._waiting: deque[Work] = deque()
+        self._row: CallRow | None = None
+        self._batches: dict[str, BatchRow] = {}
+        self._is_late = False
+        """The main thread is in a slow handler."""
+        self.draining = False
+        self.unsent = 0
+        """Tasks that are settled, and whose settlements wait to be sent."""
+        self._sent_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Desk {len(self._waiting)} batches waiting, {self.side!r}>"
+
+    @property
+    def credit(self) -> int:
+        """How many tasks the broker may lease to this worker, those it has among them."""
+        return 0 if self.draining or self._is_late else self.meter.credit
+
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing runs. For the main thread, between its tasks."""
+        return not (self._waiting or self._batches or self.side.open)
+
+    # --- what comes ---
+
+    def leased(self, event: Leased, now: float) -> None:
+        """Take tasks that were leased."""
+        tally = LeaseTally()
+        works: list[Work] = []
+        for index, batch in enumerate(event.batches):
+            works.append(
+                Work(event.lease, index, tally.open, batch, tally, now - batch.age_us / 1e6)
+            )
+            tally.open += batch.tasks
+        if self._concurrency and not self.draining:
+            works = [work for work in works if not self._add_async(work)]
+            self._shed_async()
+        self._waiting += works
+        if self.draining or self._is_late:
+            self._return_waiting()
+
+    def forget(self) -> None:
+        """The leases are lost: drop every task that has not begun."""
+        self._waiting.clear()
+        self._batches.clear()
+        if self._row is not None:
+            self._row.calls.give_up()
+        self.side.give_up(len(self.side.waiting))
+
+    def _find(self, work: Work) -> Handler | None:
+        try:
+            return self._lookup.find(work.batch)
+        except UnknownTask as error:
+            self._fail(work, error, 0, work.batch.tasks)
+            return None
+
+    def _fail(self, work: Work, error: Exception, first: int, tasks: int) -> None:
+        self._on_failure(work.batch, error, tasks, None, None)
+        self._tally.failed += tasks
+        self._settle(work, [(first, tasks, FAILED, error_frame(error), -1)])
+
+    def _unpack(self, work: Work) -> list[Any]:
+        try:
+            return work.unpack()
+        except ProtocolError as error:
+            self._fail(work, error, 0, work.batch.tasks)
+            return []
+
+    # --- one after the other, and many at once: in the main thread ---
+
+    def next(self, now: float) -> CallRow | BatchCall | None:
+        """What the main thread runs next; None if there is nothing yet."""
+        while True:
+            for row in self._batches.values():
+                if row.due() <= now:
+                    return self._claim(row, now)
+            if not self._waiting:
+                return None
+            work = self._waiting.popleft()
+            handler = self._find(work)
+            if handler is None:
+                continue
+            if handler.batch_max:
+                self._gather(handler, work, now)
+            elif (calls := self._make_row(handler, work)) is not None:
+                return calls
+
+    def _make_row(self, handler: Handler, work: Work) -> CallRow | None:
+        batch = work.batch
+        try:
+            calls = Calls(
+                handler, batch.body, batch.tasks, named=bool(batch.task), keep=batch.reply,
+                meter=self._tally.meter(handler), sent_at=work.sent_at,
+            )  # fmt: skip
+        except ProtocolError as error:
+            self._fail(work, error, 0, work.batch.tasks)
+            return None
+        self._row = CallRow(handler, work, calls)
+        return self._row
+
+    def begin(self, row: CallRow, now: float) -> int:
+        """How many tasks of a row run now: about as many as are done in `SETTLE_EVERY_S`."""
+        self._tally.begin(row.handler, now)
+        task_s = self.meter.expect(row.work.kind, 1)
+        return max(1, int(SETTLE_EVERY_S / task_s)) if task_s else 1 + row.calls.total // 8
+
+    def done(self, row: CallRow, now: float) -> bool:
+        """Tasks of a row have run. Returns whether there are more to run."""
+        elapsed_s, self._is_late = self._tally.end(now), False
+        tasks = self._settle_row(row, running=False)
+        if tasks:
+            self.meter.measure(tasks, elapsed_s, row.work.kind)
+            self._shed(row)
+        if row.calls.left and not self.draining:
+            return True
+        self._return_row()
+        self._row = None
+        return False
+
+    def _settle_row(self, row: CallRow, *, running: bool) -> int:
+        """Settle the tasks of a row that are over. Returns how many."""
+        first, tasks, values, failures = row.calls.take_outcomes(running=running)
+        if tasks:
+            failed = sum(not isinstance(error, Cancelled) for _, error in failures)
+            self._tally.count(row.handler, tasks - len(failures), failed)
+            self._settle(
+                row.work, pack_outcomes(first, tasks, values, failures, row.handler.retry_ms)
+            )
+        return tasks
+
+    def _gather(self, handler: Handler, work: Work, now: float) -> None:
+        bodies = self._unpack(work)
+        contexts = take_contexts(bodies)
+        row = self._batches.get(handler.name) or BatchRow(handler, now)
+        first = 0
+        for position, body in enumerate(bodies):
+            if isinstance(body, ProtocolError):
+                row.add(Part(work, first, bodies[first:position], contexts))
+                self._fail(work, body, position, 1)
+                first = position + 1
+        row.add(Part(work, first, bodies[first:], contexts))
+        if row.count:
+            self._batches[handler.name] = row
+
+    def _claim(self, row: BatchRow, now: float) -> BatchCall:
+        call = row.claim(now)
+        if not row.parts:
+            del self._batches[row.handler.name]
+        self._tally.begin(row.handler, now)
+        return call
+
+    def called(self, call: BatchCall, failures: dict[int, BaseException], now: float) -> None:
+        """A batch handler has returned; ``failures`` hold positions in what it was called with."""
+        elapsed_s, self._is_late = self._tally.end(now), False
+        handler = call.handler
+        tasks = sum(len(part.bodies) for part in call.parts)
+        if failures:
+            error = max(failures.values(), key=lambda error: handler.retry_ms(error) is None)
+            self._on_failure(call.hardest(), error, len(failures), handler, None)
+        self.meter.measure(tasks, elapsed_s, call.parts[0].work.kind)
+        self._tally.count(handler, tasks - len(failures), len(failures))
+        start = 0
+        for work, first, bodies, _ in call.parts:
+            count = len(bodies)
+            self._tally.meter(handler).record(elapsed_s, now - work.sent_at, count)
+            theirs: list[Failure] = [
+                (first + at, failures[start + at]) for at in range(count) if start + at in failures
+            ]
+            self._settle(work, pack_outcomes(first, count, None, theirs, handler.retry_ms))
+            start += count
+
+    # --- side by side: in the event loop ---
+
+    def _add_async(self, work: Work) -> bool:
+        """Give the tasks of a batch to the event loop. False: they are not for it."""
+        handler = self._find(work)
+        if handler is None:
+            return True
+        if handler.batch_max or not handler.is_async:
+            return False
+        for position, body in enumerate(self._unpack(work)):
+            if isinstance(body, ProtocolError):
+                self._fail(work, body, position, 1)
+            else:
+                self.side.open += 1
+                self.side.waiting.append(AsyncTask(handler, work, position, body))
+        return True
+
+    def _settle_async(self, now: float) -> None:
+        """Settle the ``async`` tasks that are over."""
+        side = self.side
+        while side.over:
+            self._settle_end(side.over.popleft(), now)
+        self._shed_async()
+
+    def _settle_end(self, end: AsyncEnd, now: float) -> None:
+        task, took_s, value, error = end
+        work, handler = task.work, task.handler
+        self.side.open -= 1
+        self._tally.meter(handler).record(took_s, now - work.sent_at, 1)
+        failed = error is not None and not isinstance(error, Cancelled)
+        self._tally.count(handler, error is None, failed)
+        # Side by side, a worker is through with a task each time one of them ends.
+        self.meter.measure_one(took_s / self._concurrency, work.kind)
+        values = [value] if work.batch.reply and error is None else None
+        failures: list[Failure] = []
+        if error is not None:
+            failures.append((task.position, error))
+            self._on_failure(work.batch, error, 1, handler, task.current)
+        runs = pack_outcomes(task.position, 1, values, failures, handler.retry_ms)
+        self._settle(work, runs)
+
+    # --- what goes back ---
+
+    def look(self, now: float) -> None:
+        """See after what the main thread cannot: call it often, also while it is in a handler."""
+        if self.side.open:
+            self._look_aside(now)
+        since = self._tally.since
+        if since is None or now - since < SETTLE_LATE_S:
+            return
+        if self._row is not None:
+            self._settle_row(self._row, running=True)
+        if now - since >= OVERRUN_S:
+            self._is_late = True
+            self.meter.overrun(now - since)
+            self._return_waiting()
+
+    def _look_aside(self, now: float) -> None:
+        side = self.side
+        self._settle_async(now)
+        oldest = side.oldest()
+        if oldest is None or not side.waiting or len(side.running) < self._concurrency:
+            return
+        took_s = now - oldest[1]
+        if took_s >= OVERRUN_S:
+            self.meter.overrun(took_s / self._concurrency)
+            self._return_async(len(side.waiting))
+
+    def drain(self) -> None:
+        """Ask for no more tasks, and return those that have not begun."""
+        self.draining = True
+        self._return_waiting()
+        self._return_async(len(self.side.waiting))
+
+    def stop(self, unwanted: Unwanted) -> list[Running]:
+        """Tasks were cancelled: return what has not begun, with its batch (the broker knows which
+        were meant). Returns those that run; a call of a batch handler is not among them."""
+        for work in [work for work in self._waiting if work.unwanted(unwanted)]:
+            self._waiting.remove(work)
+            self._return(work, 0, work.batch.tasks)
+        for row in list(self._batches.values()):
+            for part in row.take_out(unwanted):
+                self._return(part.work, part.first, len(part.bodies))
+            if not row.parts:
+                del self._batches[row.handler.name]
+        for task in self.side.take_out(unwanted):
+            self._return(task.work, task.position, 1)
+        running = self.side.running_of(unwanted)
+        if self._row is not None and (places := self._row.work.unwanted(unwanted)):
+            if places[-1] >= self._row.calls.position:
+                self._return_row()
+            position = self._row.calls.position - 1
+            if position in places and self._tally.since is not None:
+                running.append(Running(self._row, position))
+        return running
+
+    def _shed(self, row: CallRow) -> None:
+        """Return what waits for the main thread if it turned out to take long."""
+        held = row.calls.left
+        expected_s = self.meter.expect(row.work.kind, held)
+        for work in self._waiting:
+            held += work.batch.tasks
+            expected_s += self.meter.expect(work.kind, work.batch.tasks)
+        if held > 1 and expected_s > OVERRUN_S:
+            self._return_waiting()
+            self.meter.limit(self.side.open + 1)
+
+    def _shed_async(self) -> None:
+        """Return ``async`` tasks that would wait long for one of those that run.
+
+        The last one stands for all: a look at each would cost more than it tells.
+        """
+        side = self.side
+        if not side.waiting or side.open <= self._concurrency:
+            return
+        kind = side.waiting[-1].work.kind
+        if not self.meter.knows(kind) or self.meter.expect(kind, len(side.waiting)) > OVERRUN_S:
+            self._return_async(side.open - self._concurrency)
+            self.meter.limit(side.open + self._held())
+
+    def _held(self) -> int:
+        """Tasks that wait for the main thread."""
+        held = sum(work.batch.tasks for work in self._waiting)
+        held += sum(row.count for row in self._batches.values())
+        return held if self._row is None else held + self._row.calls.left
+
+    def _return_waiting(self) -> None:
+        """Return what waits for the main thread. The last first: each goes to the front."""
+        while self._waiting:
+            work = self._waiting.pop()
+            self._return(work, 0, work.batch.tasks)
+        for row in self._batches.values():
+            for part in reversed(row.give_up()):
+                self._return(part.work, part.first, len(part.bodies))
+        self._batches.clear()
+        self._return_row()
+
+    def _return_row(self) -> None:
+        if self._row is not None and (tasks := self._row.calls.give_up()):
+            calls = self._row.calls
+            self._return(self._row.work, calls.total - calls.given_up, tasks)
+
+    def _return_async(self, tasks_max: int) -> None:
+        for work, first, tasks in self.side.give_up(tasks_max):
+            self._return(work, first, tasks)
+
+    def _return(self, work: Work, first: int, tasks: int) -> None:
+        self._settle(work, [(first, tasks, RETURNED, b"", -1)])
+
+    # --- what is sent ---
+
+    def may_go_on(self, now: float) -> bool:
+        """Whether there is work here, and the broker needs nothing from us yet.
+
+        Settlements then leave together: half the credit is still unspent at the broker's side,
+        so it has something to send while they are on their way.
+        """
+        return (
+            bool(self._waiting)
+            and not self.draining
+            and 2 * self.unsent < self.meter.credit
+            and now < self._sent_at + SETTLE_EVERY_S
+        )
+
+    def has_waiting(self) -> bool:
+        """Whether a batch waits for the main thread."""
+        return bool(self._waiting)
+
+    def sent(self, now: float) -> None:
+        """What was settled has been sent."""
+        self.unsent, self._sent_at = 0, now
+
+    def next_deadline(self) -> float:
+        """When the main thread should come back at the latest, though nothing comes."""
+        deadlines = [row.due() for row in self._batches.values()]
+        if self.side.waiting and (oldest := self.side.oldest()) is not None:
+            deadlines.append(oldest[1] + OVERRUN_S)
+        return min(deadlines, default=float("inf"))
+
+    def _settle(self, work: Work, runs: Iterable[OutcomeRun]) -> None:
+        """Say what became of tasks."""
+        runs = list(runs)
+        for i in range(0, len(runs), RUNS_MAX):
+            some = runs[i : i + RUNS_MAX]
+            tasks = sum(run[1] for run in some)
+            work.tally.open -= tasks
+            self.unsent += tasks
+            self._leases.settle(
+                work.lease,
+                [Run(work.index, first, tasks, status, ms) for first, tasks, status, _, ms in some],
+                [frame for _, _, status, frame, _ in some if status in CARRYING],
+                credit=self.credit,
+                last=not work.tally.open,
+            )

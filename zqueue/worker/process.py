@@ -1,0 +1,327 @@
+"""The worker process: threads and a socket around the desk, which decides (see `desk`).
+
+The main thread runs handlers, and between them speaks with the broker: no hand-over costs anything.
+Two other threads step in where that is not enough: the *warden*, which speaks with the broker
+while the main thread is in a slow handler, and the event `loop` of ``async`` handlers.
+
+`_lock` guards the socket, the machine and the desk. It is held between handlers, never while one
+runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import resource
+import signal
+import socket as stdlib_socket
+import threading
+from time import monotonic
+from typing import Any
+
+from ..app import App
+from ..config import CANCEL_GRACE_S, Address
+from ..handlers import policies_of
+from ..net.collector import tame_collector, watch_collector
+from ..net.dealer import Dealer
+from ..net.processes import rss_bytes
+from ..net.signals import Signals
+from ..net.waiting import Waiter
+from ..stats.pauses import Pauses
+from ..version import __version__
+from ..wire.codec import COMPILED, FRAME_BYTES_MAX, pack
+from ..wire.link import Connected, Disconnected, Rejected, State
+from .alarm import shielded
+from .calling import Caller
+from .desk import SETTLE_LATE_S, Desk
+from .failures import FailureLog
+from .forks import Forks
+from .leases import Leased, Unwanted, WorkerProtocol
+from .lookup import Lookup
+from .loop import Loop
+from .slot import Slot
+from .stops import Stops
+from .tally import Tally
+from .work import BatchCall, CallRow, Work
+
+logger = logging.getLogger(__name__)
+
+FRAMES_MAX = 66
+"""A delivery has at most 64 batches."""
+
+WARDEN_EVERY_S = 0.025
+WARDEN_REST_S = 0.1
+"""How often the warden looks while the main thread runs handlers, and while it runs none, or one
+task behind which nothing waits."""
+
+REPORT_EVERY_S = 1.0
+PROGRESS_WAIT_S = 0.2
+SILENCE_S = 2.0
+SILENCE_AGAIN_S = 60.0
+"""After so long without a broker the log says so, and then again and again."""
+
+GOODBYE_S = 2.0
+
+
+class Worker:
+    """One worker process's life."""
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        url: str,
+        queues: tuple[str, ...],
+        concurrency: int,
+        id: bytes,
+        supervisor: bytes,
+        slot: Slot,
+        signals: Signals,
+        cancel_grace_s: float = CANCEL_GRACE_S,
+    ) -> None:
+        self._url = url
+        self._signals = signals
+        self._slot = slot
+        handlers = app.handlers.values()
+        own = list(queues) or sorted({handler.queue for handler in handlers})
+        served = [handler for handler in handlers if handler.queue in own]
+        if not any(handler.is_async and not handler.batch_max for handler in served):
+            concurrency = 0
+        slots = max([1, concurrency, *(handler.batch_max for handler in served)])
+        about = {
+            "pid": os.getpid(),
+            "host": stdlib_socket.gethostname(),
+            "version": __version__,
+            "supervisor": supervisor,
+            "queues": own,
+            "tasks": {handler.name: handler.queue for handler in handlers},
+            "retries": policies_of(handlers),
+        }
+        self._protocol = WorkerProtocol(id, pack(about), random.random, credit=slots)
+        self._dealer = Dealer(
+            Address.parse(url), frame_bytes_max=FRAME_BYTES_MAX, frames_max=FRAMES_MAX
+        )
+        self._lock = threading.Lock()
+        self._pauses = Pauses()
+        self._tally = Tally()
+        failures = FailureLog()
+        self._desk = Desk(
+            self._protocol, Lookup(app.handlers), self._tally, failures.add,
+            slots=slots, concurrency=concurrency,
+        )  # fmt: skip
+        self._forks = forks = Forks(lambda: self._caller.abandon())
+        self._loop = (
+            Loop(self._desk.side, concurrency, signals.wake, self._tell_progress, app.tracer, forks)
+            if any(handler.is_async for handler in handlers)
+            else None
+        )
+        self._caller = Caller(slot, failures, forks, self._tell_progress, app.tracer, self._loop)
+        self._stops = Stops(slot, self._caller, self._desk.side, self._loop, cancel_grace_s)
+        self._warden = threading.Thread(target=self._watch, name="zqueue-warden", daemon=True)
+        self._alert = threading.Event()
+        self._warden_rests = False
+        self._has_left = False
+        self._report_at = self._tick_at = 0.0
+        self._silence_at = monotonic() + SILENCE_S
+
+    def run(self) -> int:
+        """Work until told to stop. Returns the exit code."""
+        tame_collector()
+        watch_collector(self._pauses)
+        self._warden.start()
+        with self._stops:
+            return self._work()
+
+    def _work(self) -> int:
+        waiter = Waiter(self._signals.fd)
+        waiter.add(self._dealer.socket)
+        desk = self._desk
+        while True:
+            with self._lock:
+                now = monotonic()
+                self._drain_if_asked()
+                desk.look(now)
+                moved = 0 if desk.may_go_on(now) else self._exchange(now)
+                todo = desk.next(now)
+            if type(todo) is CallRow:
+                self._run_row(todo)
+            elif type(todo) is BatchCall:
+                self._call_batch(todo)
+            elif desk.draining and desk.is_idle():
+                return self._leave()
+            elif not moved:  # The socket tells of changes only: see `net.waiting`.
+                self._warn_of_silence(now)
+                if waiter.wait(min(self._tick_at, desk.next_deadline())):
+                    self._signals.clear()
+
+    def _drain_if_asked(self) -> None:
+        if self._signals.came and self._signals.count(signal.SIGTERM) and not self._desk.draining:
+            self._desk.drain()
+
+    # --- running ---
+
+    def _run_row(self, row: CallRow) -> None:
+        """Run the tasks of a batch one after the other, settling as they are done."""
+        desk, caller = self._desk, self._caller
+        caller.enter(row)
+        if self._warden_rests and (row.calls.total > 1 or desk.unsent):
+            self._alert.set()
+        try:
+            while True:
+                caller.run(row, desk.begin(row, monotonic()))
+                with self._lock:
+                    now = monotonic()
+                    if not desk.done(row, now):
+                        return
+                    self._exchange(now)
+        finally:
+            caller.leave()
+
+    def _call_batch(self, call: BatchCall) -> None:
+        failures = self._caller.call(call)
+        with self._lock:
+            self._desk.called(call, failures, monotonic())
+
+    # --- speaking with the broker; all with the lock ---
+
+    def _exchange(self, now: float) -> int:
+        """Take what came, send what should go. Returns how many messages that was."""
+        protocol, dealer, desk = self._protocol, self._dealer, self._desk
+        self._stops.look()
+        self._slot.count(self._tally.done + self._tally.failed)
+        moved = 0
+        idle = not desk.has_waiting()
+        while (frames := dealer.receive()) is not None:
+            moved += 1
+            protocol.receive(frames, now)
+            while (event := protocol.next_event()) is not None:
+                self._on_event(event, now)
+            if idle and desk.has_waiting():
+                break  # Somebody waits for this work; what else came can wait in the pipe.
+        if now >= self._tick_at:
+            self._tick(now)
+        dealer.flush()
+        protocol.set_credit(desk.credit)
+        messages = protocol.to_send()
+        if messages:
+            moved += len(messages)
+            dealer.send(messages, afresh=protocol.link.is_greeting)
+        desk.sent(now)
+        return moved
+
+    def _tick(self, now: float) -> None:
+        protocol = self._protocol
+        protocol.tick(now)
+        while (event := protocol.next_event()) is not None:
+            self._on_event(event, now)
+        if now >= self._report_at:
+            self._report_at = now + REPORT_EVERY_S
+            self._report(now)
+        self._tick_at = min(self._report_at, protocol.next_deadline() or now + 1.0)
+
+    def _on_event(
+        self, event: Connected | Disconnected | Rejected | Leased | Unwanted, now: float
+    ) -> None:
+        if isinstance(event, Leased):
+            self._desk.leased(event, now)
+            if self._loop is not None and self._desk.side.waiting:
+                self._loop.fill()
+        elif isinstance(event, Unwanted):
+            self._stops.add(self._desk.stop(event), now)
+        elif isinstance(event, Connected):
+            logger.info("connected to the broker at %s", self._url)
+            self._silence_at = float("inf")
+            self._desk.forget()
+        elif isinstance(event, Disconnected):
+            logger.warning("the broker at %s is lost: %s; waiting for it", self._url, event.reason)
+            self._silence_at = now + SILENCE_AGAIN_S
+            self._desk.forget()
+        else:
+            logger.warning("the broker at %s refuses: %s (%s)", self._url, event.text, event.code)
+
+    def _warn_of_silence(self, now: float) -> None:
+        if now >= self._silence_at:
+            logger.warning("no broker answers at %s; waiting for it", self._url)
+            self._silence_at = now + SILENCE_AGAIN_S
+
+    def _report(self, now: float) -> None:
+        """Report what is new since the last time."""
+        report: dict[str, Any] = self._tally.report(now, self._caller.progress())
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        report["gc"] = self._pauses.stats()
+        report["cpu_s"] = round(usage.ru_utime + usage.ru_stime, 3)
+        report["rss_bytes"] = rss_bytes()
+        report["compiled"] = COMPILED
+        if "running" not in report and (oldest := self._desk.side.oldest()) is not None:
+            current = oldest[0].current
+            if current is not None:
+                took_s = round(now - oldest[1], 3)
+                report["running"] = [current.task, took_s, current.done, current.total]
+        if self._protocol.link.is_ready:
+            report["tasks"] = self._tally.take_tasks()
+        self._protocol.report(report)
+
+    # --- other threads ---
+
+    def _watch(self) -> None:
+        """The warden: step in for the main thread while it is in a slow handler."""
+        pause = threading.Event()
+        while not self._has_left:
+            since = self._tally.since
+            if since is None:
+                self._warden_rests = True
+                self._alert.wait(WARDEN_REST_S)
+                self._warden_rests = False
+                self._alert.clear()
+            else:
+                pause.wait(WARDEN_EVERY_S)
+            since = self._tally.since
+            if since is not None and monotonic() - since >= SETTLE_LATE_S:
+                with self._lock:
+                    self._drain_if_asked()
+                    self._desk.look(monotonic())
+                    self._exchange(monotonic())
+
+    def _tell_progress(self, work: Work, position: int, done: int, total: int) -> None:
+        """Called from inside a handler. What finds no time is dropped: more will come."""
+        if not work.batch.reply:
+            return
+        in_main = threading.current_thread() is threading.main_thread()
+        # A soft time-out must not ring while the lock is held.
+        with shielded() if in_main else contextlib.nullcontext():
+            if not self._lock.acquire(timeout=PROGRESS_WAIT_S):
+                return
+            try:
+                self._protocol.progress(work.lease, work.offset + position, done, total)
+                self._dealer.send(self._protocol.to_send())
+            finally:
+                self._lock.release()
+        if not in_main:
+            self._signals.wake()  # The socket may just have told us what the main thread awaits.
+
+    # --- leaving ---
+
+    def _leave(self) -> int:
+        """Say goodbye and wait until the broker has received all that was sent before."""
+        link = self._protocol.link
+        with self._lock:
+            now = monotonic()
+            self._report(now)
+            link.leave(now)
+            self._dealer.send(self._protocol.to_send())
+        deadline = now + GOODBYE_S
+        while link.state is not State.LEFT and monotonic() < deadline:
+            self._dealer.socket.poll(50, self._dealer.wanted)
+            with self._lock:
+                self._exchange(monotonic())
+        self._dealer.close()
+        # In a process of its own all this ends with it. In a test's it must not outlive the worker.
+        self._has_left = True
+        self._alert.set()
+        self._warden.join()
+        self._forks.end()
+        if self._loop is not None:
+            self._loop.end()
+        return 0

@@ -1,0 +1,75 @@
+"""The tally: what a worker counts and measures of its tasks, and reports to the broker."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from ..handlers import Handler
+from ..stats.meter import NUMBERS_MAX, TaskMeter
+
+
+class Tally:
+    """Counters of one worker, and a meter for each task name."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.failed = 0
+        self._busy_s = 0.0
+        self._meters: dict[str, TaskMeter] = {}
+        self.running = ""
+        """The handler that the main thread is in."""
+        self.since: float | None = None
+        """Since when; None if it is in none."""
+
+    def __repr__(self) -> str:
+        return f"<Tally {self.done} done, {self.failed} failed>"
+
+    def meter(self, handler: Handler) -> TaskMeter:
+        """Where the tasks of a handler are measured."""
+        meter = self._meters.get(handler.name)
+        if meter is None:
+            meter = self._meters[handler.name] = TaskMeter()
+        return meter
+
+    def count(self, handler: Handler, done: int, failed: int) -> None:
+        """Tasks of a handler are over."""
+        self.done += done
+        self.failed += failed
+        meter = self.meter(handler)
+        meter.done += done
+        meter.failed += failed
+
+    def begin(self, handler: Handler, now: float) -> None:
+        """The main thread enters a handler."""
+        self.since, self.running = now, handler.name
+
+    def end(self, now: float) -> float:
+        """It is out again. Returns how long that took, seconds."""
+        elapsed_s = 0.0 if self.since is None else now - self.since
+        self._busy_s += elapsed_s
+        self.since = None
+        return elapsed_s
+
+    def report(self, now: float, progress: tuple[int, int] = (0, 0)) -> dict[str, Any]:
+        """What there is to report; ``progress`` is how far the task that runs has come."""
+        since = self.since
+        busy_s = self._busy_s + (now - since if since is not None else 0.0)
+        report: dict[str, Any] = {
+            "done": self.done,
+            "failed": self.failed,
+            "busy_s": round(busy_s, 3),
+        }
+        if since is not None:
+            report["running"] = [self.running, round(now - since, 3), *progress]
+        return report
+
+    def take_tasks(self) -> dict[str, Any]:
+        """What was measured since the last time, by task name, as much as one report may hold."""
+        met = {name: meter for name, meter in self._meters.items() if meter}
+        numbers_max = max(56, NUMBERS_MAX // (2 * max(1, len(met))))
+        some = itertools.islice(met.items(), NUMBERS_MAX // (2 * numbers_max))
+        tasks = {name: meter.take(numbers_max) for name, meter in some}
+        for name in tasks:  # Those that had no room come first the next time.
+            self._meters[name] = self._meters.pop(name)
+        return tasks

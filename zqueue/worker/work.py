@@ -1,0 +1,271 @@
+"""Work: what a worker was leased and has not settled, in rows from which tasks are claimed.
+
+A task waits in a row until somebody claims it, which is one step that no other thread can come
+between: for plain handlers, `calls.Calls` counts; for ``async`` ones, `AsyncRow` removes it from a
+deque; for batch handlers, `BatchRow` is cut with the worker's lock held. What was claimed runs
+here; only what was not can be returned.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ..current import Current
+from ..errors import ProtocolError
+from ..handlers import Handler
+from ..wire.unpacking import unpack_each
+from .calls import Calls
+from .leases import LeasedBatch, Unwanted
+
+
+@dataclasses.dataclass(slots=True)
+class LeaseTally:
+    """Tasks of one lease that are not settled."""
+
+    open: int = 0
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Work:
+    """A batch that was leased and not settled."""
+
+    lease: int
+    index: int
+    """Which batch of its lease."""
+    offset: int
+    """Position of its first task in the lease."""
+    batch: LeasedBatch
+    tally: LeaseTally
+    """Shared by the batches of a lease."""
+    sent_at: float = 0.0
+    """When the oldest of its tasks was sent, by this process's clock, but for the time on the
+    network."""
+
+    def unwanted(self, unwanted: Unwanted, first: int = 0, tasks: int = -1) -> range:
+        """Which of its tasks, or of some of them, are not wanted, by their places in the batch."""
+        if unwanted.lease != self.lease:
+            return range(0)
+        return unwanted.places(self.offset, first, self.batch.tasks if tasks < 0 else tasks)
+
+    def unpack(self) -> list[Any]:
+        """The bodies, and a `ProtocolError` in place of each that is none. Raises one, too."""
+        bodies = unpack_each(self.batch.body)
+        if len(bodies) != self.batch.tasks:
+            raise ProtocolError("malformed", "the batch does not hold what it says")
+        return bodies
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """What tasks these are."""
+        return self.batch.queue, self.batch.task
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class CallRow:
+    """Tasks of a batch that run one after the other."""
+
+    handler: Handler
+    work: Work
+    calls: Calls
+
+
+class Part(NamedTuple):
+    """Bodies of one batch, for a call of a batch handler."""
+
+    work: Work
+    first: int
+    """Position of the first in its batch."""
+    bodies: list[Any]
+    contexts: dict[int, str]
+    """Trace contexts, by position in the batch."""
+
+    def has(self, unwanted: Unwanted) -> bool:
+        """Whether some of them are not wanted."""
+        return bool(self.work.unwanted(unwanted, self.first, len(self.bodies)))
+
+    def contexts_here(self) -> Iterator[str]:
+        """The trace contexts of just these bodies."""
+        stop = self.first + len(self.bodies)
+        for position, traceparent in self.contexts.items():
+            if self.first <= position < stop:
+                yield traceparent
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class BatchCall:
+    """One call of a batch handler."""
+
+    handler: Handler
+    parts: list[Part]
+
+    def bodies(self) -> list[Any]:
+        """What the handler is called with."""
+        return [body for part in self.parts for body in part.bodies]
+
+    def hardest(self) -> LeasedBatch:
+        """The batch whose tasks are tried again least often."""
+        return min((part.work.batch for part in self.parts), key=lambda batch: batch.retries_left)
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class BatchRow:
+    """Bodies that wait to fill up a call of a batch handler."""
+
+    handler: Handler
+    since: float
+    parts: deque[Part] = dataclasses.field(default_factory=deque)
+    count: int = 0
+
+    def add(self, part: Part) -> None:
+        """Bodies of a batch join the row, if there are any."""
+        if part.bodies:
+            self.parts.append(part)
+            self.count += len(part.bodies)
+
+    def due(self) -> float:
+        """When the first of them has waited long enough."""
+        full = self.count >= self.handler.batch_max
+        return self.since if full else self.since + self.handler.batch_wait
+
+    def claim(self, now: float) -> BatchCall:
+        """Take what the next call gets out of the row."""
+        taken: list[Part] = []
+        most = self.handler.batch_max
+        while most and self.parts:
+            part = self.parts.popleft()
+            if len(part.bodies) > most:
+                rest = part._replace(first=part.first + most, bodies=part.bodies[most:])
+                self.parts.appendleft(rest)
+                part = part._replace(bodies=part.bodies[:most])
+            taken.append(part)
+            most -= len(part.bodies)
+            self.count -= len(part.bodies)
+        self.since = now
+        return BatchCall(self.handler, taken)
+
+    def take_out(self, unwanted: Unwanted) -> list[Part]:
+        """Take the parts out of the row in which some are not wanted."""
+        taken = [part for part in self.parts if part.has(unwanted)]
+        for part in taken:
+            self.parts.remove(part)
+            self.count -= len(part.bodies)
+        return taken
+
+    def give_up(self) -> list[Part]:
+        """Take all that nobody has claimed out of the row."""
+        parts = list(self.parts)
+        self.parts.clear()
+        self.count = 0
+        return parts
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class AsyncTask:
+    """A task of an ``async`` handler."""
+
+    handler: Handler
+    work: Work
+    position: int
+    body: Any
+    current: Current | None = None
+    """What it knows of itself, once it runs."""
+    is_cancelled: bool = False
+
+
+class AsyncEnd(NamedTuple):
+    """An ``async`` task that is over."""
+
+    task: AsyncTask
+    took_s: float
+    value: Any
+    error: BaseException | None
+
+
+class Running(NamedTuple):
+    """A task that runs."""
+
+    what: CallRow | AsyncTask
+    position: int
+    """In its batch."""
+
+
+class AsyncRow:
+    """Tasks of ``async`` handlers: those that wait, those that run, those that are over.
+
+    The event loop's thread claims and ends them without a lock: each of the deques changes in one
+    step.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: deque[AsyncTask] = deque()
+        self.running: dict[AsyncTask, float] = {}
+        """Since when; the oldest first."""
+        self.over: deque[AsyncEnd] = deque()
+        self.open = 0
+        """Tasks that were leased and neither settled nor returned. With the worker's lock."""
+
+    def __repr__(self) -> str:
+        return f"<AsyncRow {len(self.waiting)} waiting, {len(self.running)} running>"
+
+    def claim(self, now: float) -> AsyncTask | None:
+        """The next task to run; None if nothing waits."""
+        try:
+            task = self.waiting.popleft()
+        except IndexError:
+            return None
+        self.running[task] = now
+        return task
+
+    def end(self, task: AsyncTask, took_s: float, value: Any, error: BaseException | None) -> None:
+        """A task that was claimed is over."""
+        self.over.append(AsyncEnd(task, took_s, value, error))
+        del self.running[task]
+
+    def oldest(self) -> tuple[AsyncTask, float] | None:
+        """The task that has run longest, and since when. From any thread."""
+        try:
+            return next(iter(self.running.items()))
+        except (StopIteration, RuntimeError):
+            return None  # There is none, or it ended just now.
+
+    def take_out(self, unwanted: Unwanted) -> list[AsyncTask]:
+        """Take tasks out of the row that are not wanted, as far as nobody has claimed them."""
+        taken = []
+        for task in self.waiting.copy():
+            if task.position in task.work.unwanted(unwanted):
+                try:
+                    self.waiting.remove(task)
+                except ValueError:
+                    continue  # It was claimed just now.
+                taken.append(task)
+        self.open -= len(taken)
+        return taken
+
+    def running_of(self, unwanted: Unwanted) -> list[Running]:
+        """Those that run and are not wanted. From any thread."""
+        return [
+            Running(task, task.position)
+            for task in list(self.running)
+            if task.position in task.work.unwanted(unwanted)
+        ]
+
+    def give_up(self, tasks_max: int) -> list[tuple[Work, int, int]]:
+        """Take up to so many that nobody has claimed out of the row: the last ones, as runs.
+
+        Returns ``(work, first, tasks)`` each, the last first.
+        """
+        runs: list[tuple[Work, int, int]] = []
+        for _ in range(tasks_max):
+            try:
+                task = self.waiting.pop()
+            except IndexError:
+                break
+            if runs and runs[-1][0] is task.work and runs[-1][1] == task.position + 1:
+                runs[-1] = (task.work, task.position, runs[-1][2] + 1)
+            else:
+                runs.append((task.work, task.position, 1))
+        self.open -= sum(tasks for _, _, tasks in runs)
+        return runs
