@@ -190,10 +190,10 @@ class TestPaused:
         t.producer()
         t.publish(b"p", 1, [1], queue="out")
         t.control("pause", "out")
-        assert t.broker.dispatch.take_egress("out") is None
+        assert t.broker.dispatch.take_egress("out", t.now) is None
         assert t.ready("out") == 1
         t.control("resume", "out")
-        assert t.broker.dispatch.take_egress("out") == [b"out", pack([1])]
+        assert t.broker.dispatch.take_egress("out", t.now) == [b"out", pack([1])]
 
     def test_a_broker_that_stops_is_not_empty_for_it(self, pair: Any) -> None:
         pair.control("pause")

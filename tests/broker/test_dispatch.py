@@ -148,14 +148,21 @@ class TestEgress:
         t.publish(b"p", 2, [3], queue="out")
         assert confirmed(t.hear()) == [1]
         take = t.broker.dispatch.take_egress
-        assert take("out") == [b"out", pack([1, 2])]
+        assert take("out", t.now) == [b"out", pack([1, 2])]
         assert confirmed(t.hear()) == [2]
-        assert take("out") == [b"out", pack([3])]
-        assert take("out") is None
-        assert take("other") is None
+        assert take("out", t.now) == [b"out", pack([3])]
+        assert take("out", t.now) is None
+        assert take("other", t.now) is None
         assert t.broker.book.totals().egressed == 3
         assert t.broker.book.budget.bytes == 0
         assert t.broker.book.is_empty()
+
+    def test_what_expired_since_anybody_spoke_does_not_leave(self, talk: Any) -> None:
+        t = talk(egress=frozenset({"out"}))
+        t.producer()
+        t.publish(b"p", 1, [1], queue="out", expires_ms=50)
+        assert t.broker.dispatch.take_egress("out", t.now + 0.06) is None
+        assert t.broker.book.totals().expired == 1
 
 
 class TestSaturated:

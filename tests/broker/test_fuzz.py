@@ -138,4 +138,4 @@ def test_nor_does_the_plain_lane(frames: list[bytes]) -> None:
     assert (outcome is Ingest.TAKEN) == bool(broker.book.totals().ingested)
     if len(frames) != 2:
         assert (outcome, broker.book.totals().garbage) == (Ingest.REFUSED, 1)
-    broker.dispatch.take_egress("out")
+    broker.dispatch.take_egress("out", 1.0)

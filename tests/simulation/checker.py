@@ -239,7 +239,7 @@ def _letters_are_right(facts: Facts, task: int, letters: list[Dead]) -> Iterator
     is_over |= facts.has_left(task)
     if not letters or is_over or facts.cancelled[task]:
         return
-    is_there = task in facts.kept or facts.may_be_forgotten(letters[-1].at)
+    is_there = task in facts.kept or facts.may_be_forgotten(letters[-1].at) or facts.is_gone(task)
     if facts.history.durable and not is_there:
         yield Violation(FAILURE, f"task {task} was a dead letter, and nobody dropped it")
 

@@ -58,6 +58,7 @@ class PlainHost(Process):
                 system.history.add(history.Confirmed(self.world.now, task, broker.name))
 
     def _pull(self) -> None:
-        dispatch = self._system.broker.protocol.dispatch
-        while (frames := dispatch.take_egress(OUT)) is not None:
+        broker = self._system.broker
+        take = broker.protocol.dispatch.take_egress
+        while (frames := take(OUT, broker.clock())) is not None:
             self._system.handed_out([body[0] for body in unpack_bodies(frames[1])])

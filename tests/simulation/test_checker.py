@@ -254,5 +254,15 @@ def test_level_os_loses_what_was_confirmed_last() -> None:
     assert list(check(History([*events, PowerLost(2.1, since=2.05)], durable=True)))
 
 
+def test_a_dead_letter_is_lost_with_a_task_that_was_confirmed_last() -> None:
+    """However long before its confirm it expired."""
+    events: list[Event] = [
+        sent(1), Asked(1.0, 1, expires_s=0.5), Dead(1.9, 1, "expired"), confirmed(1),
+        fault("kill", "broker-1", 2.03),
+    ]  # fmt: skip
+    assert not list(check(History([*events, PowerLost(2.03, since=1.98)], durable=True)))
+    assert list(check(History([*events, PowerLost(2.1, since=2.05)], durable=True)))
+
+
 def test_each_sentence_is_broken_by_some_history() -> None:
     assert {sentence for sentence, _ in BAD} == set(SENTENCES)

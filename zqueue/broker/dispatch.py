@@ -269,8 +269,9 @@ class Dispatch:
 
     # --- the plain lane ---
 
-    def take_egress(self, name: str) -> list[bytes] | None:
+    def take_egress(self, name: str, now: float) -> list[bytes] | None:
         """The next batch that leaves by the plain lane, as ``[queue, batch]``; None if none."""
+        self._book.now = now
         queue = self._book.queues.get(name)
         if self.is_closed:
             return None

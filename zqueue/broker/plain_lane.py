@@ -38,7 +38,7 @@ class PlainLane:
             )  # fmt: skip
             logger.info("plain lane in at %s", self._ingress.url)
         for name, url in config.egress.items():
-            give = functools.partial(protocol.dispatch.take_egress, name)
+            give = functools.partial(self._give, name)
             egress = Egress(
                 context, Address.parse(url), give, frame_bytes_max=FRAME_BYTES_MAX, pair=pair,
                 domain=EGRESS + name,
@@ -68,6 +68,9 @@ class PlainLane:
     def held(self) -> int:
         """Batches that were taken from their queues and wait for a puller."""
         return sum(egress.is_held for egress in self._egresses)
+
+    def _give(self, name: str) -> list[bytes] | None:
+        return self._protocol.dispatch.take_egress(name, monotonic())
 
     def _take(self, frames: list[bytes]) -> bool:
         assert self._ingress is not None
