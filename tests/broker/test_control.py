@@ -341,7 +341,7 @@ class TestProgress:
         t.now += 3
         t.say(b"w", Progress(1, 0, 1, 2))
         t.broker.tick(1007.9)
-        assert t.broker.has_peers()
+        assert t.broker.roster.peers
         assert t.broker.next_deadline() == 1008.0
 
 

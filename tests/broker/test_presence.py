@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from zqueue.broker.book import QUEUE_UNUSED_S
-from zqueue.broker.presence import PRODUCER_AWAY_S
+from zqueue.broker.presence import GOODBYE_S, PRODUCER_AWAY_S
 from zqueue.broker.skills import SKILLS_KEPT_S
 from zqueue.wire.codec import pack
 from zqueue.wire.headers import encode
@@ -106,24 +106,38 @@ class TestGoodbyeOfTheBroker:
         t = talk()
         t.producer()
         t.worker()
-        t.broker.say_goodbye()
+        t.broker.say_goodbye(t.now)
         assert [(peer, m) for peer, m, _ in t.hear()] == [(b"p", Goodbye()), (b"w", Goodbye())]
-        assert t.broker.has_peers()
+        assert t.broker.roster.peers
         for peer in (b"p", b"w"):
             assert t.say(peer, Goodbye()) == [Goodbye()]
-        assert not t.broker.has_peers()
+        assert not t.broker.roster.peers
+
+    def test_producers_have_longer_to_answer(self, talk: Any) -> None:
+        """Results are on their way to them, and are lost with the connection."""
+        t = talk(liveness_s=5.0)
+        assert t.broker.goodbye_deadline() is None
+        t.producer()
+        t.worker()
+        assert t.broker.goodbye_deadline() is None
+        t.broker.say_goodbye(t.now)
+        assert t.broker.goodbye_deadline() == t.now + 5.0
+        t.say(b"p", Goodbye())
+        assert t.broker.goodbye_deadline() == t.now + GOODBYE_S
+        t.say(b"w", Goodbye())
+        assert t.broker.goodbye_deadline() is None
 
     def test_nobody_is_welcomed_any_more(self, talk: Any) -> None:
         """Whoever was told greets at once, and would believe to be safe."""
         t = talk()
         t.producer()
-        t.broker.say_goodbye()
+        t.broker.say_goodbye(t.now)
         t.hear()
         t.say(b"p", Goodbye())
         t.hello("producer", b"p")
         t.hello("worker", b"w", queues=["q"])
         assert t.hear() == []
-        assert not t.broker.has_peers()
+        assert not t.broker.roster.peers
         assert t.broker.book.totals().garbage == 0
 
 
@@ -158,10 +172,10 @@ class TestLiveness:
         t.now += 3
         t.say(b"w", message)
         t.broker.tick(1007.9)
-        assert t.broker.has_peers()
+        assert t.broker.roster.peers
         assert t.broker.next_deadline() == 1008.0
         t.broker.tick(1008.0)
-        assert not t.broker.has_peers()
+        assert not t.broker.roster.peers
 
     @pytest.mark.parametrize("message", [Ask("info"), Control("pause", "q")], ids=repr)
     def test_a_question_is_none(self, talk: Any, message: Any) -> None:
@@ -170,7 +184,7 @@ class TestLiveness:
         t.now += 3
         t.say(b"w", message)
         t.broker.tick(1005.0)
-        assert not t.broker.has_peers()
+        assert not t.broker.roster.peers
 
     def test_heartbeats_are_answered(self, talk: Any) -> None:
         t = talk()

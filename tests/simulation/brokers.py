@@ -32,7 +32,6 @@ EGRESS = frozenset({OUT})
 TURN_MESSAGES = 16
 STUCK_RETRY_S = 0.02
 STOP_LOOKS_S = 0.01
-GOODBYE_S = 0.5
 DELIVER, REFUSE = 21, 3
 """Kinds of messages that are looked at on their way out."""
 
@@ -57,7 +56,6 @@ class BrokerHost(Process):
         self._end = self.protocol.settling._end
         self.protocol.settling._end = self._ends  # type: ignore[method-assign]
         self._stopping = Stopping(system.world.random.choice((0.5, 5.0)))
-        self._goodbye_until = INFINITY
         self.has_closed = False
         """It was told to stop, and has stored what there is."""
         self._outboxes = Outboxes(
@@ -129,7 +127,7 @@ class BrokerHost(Process):
     def _stop_if_due(self, now: float) -> None:
         """It ends as `Broker.close` does, once workers have nothing more, or its time is up."""
         protocol, deadline = self.protocol, self._stopping.deadline or now
-        if self._goodbye_until == INFINITY:
+        if not self.has_closed:
             is_memory = self.storing is None
             left = protocol.book.tasks_before(deadline) if is_memory else protocol.book.leased()
             if self._stopping.code(1, not left, now) is None:
@@ -140,12 +138,11 @@ class BrokerHost(Process):
             lost = protocol.book.tasks() if is_memory else left
             self.has_closed = True
             self._system.fault("end" if lost else "stop", self.name)
-            self._goodbye_until = now + GOODBYE_S
-            protocol.say_goodbye()
+            protocol.say_goodbye(now)
             self._send(now)
         protocol.press()
         is_stored = not self.is_storing and not protocol.has_to_store()
-        if is_stored and (not protocol.has_peers() or now >= self._goodbye_until):
+        if is_stored and ((until := protocol.goodbye_deadline()) is None or now >= until):
             self.kill()
 
     def _receive(self, now: float) -> int:

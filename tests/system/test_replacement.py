@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections import Counter
@@ -13,6 +14,18 @@ from tests.system.harness import wait_until
 pytestmark = pytest.mark.system
 
 LONG_S = 60.0
+
+CALLER = """
+import zqueue
+with zqueue.App().producer as producer:
+    futures = [producer.submit("default", [n, 0.2], task="dream") for n in range(300)]
+    producer.flush()
+    print("confirmed", flush=True)
+    assert [future.result(60) for future in futures] == [*range(300)]
+"""
+
+FROZEN_S = 1.0
+"""How long a caller cannot read: as where memory is swapped, or a machine is moved."""
 
 
 class Calls:
@@ -126,3 +139,18 @@ def test_the_broker_is_replaced_and_its_clients_go_on(broker, workers, record, c
             broker.start()
             calls.wait_for(100)
     calls.check(record)
+
+
+def test_a_caller_that_is_frozen_as_the_broker_ends_has_its_results(broker, workers, processes):
+    """It is not taken for lost yet: the broker waits until it has read them."""
+    pool = workers(broker, "cancels.py", 1)
+    caller = processes.python(CALLER, env={**os.environ, "ZQUEUE_URL": broker.url})
+    caller.wait_until(lambda: "confirmed" in caller.out, what="that all is confirmed")
+    caller.send(signal.SIGSTOP)
+    broker.process.send(signal.SIGTERM)
+    wait_until(lambda: "said goodbye" in pool.process.err, what="that all is done")
+    thaw = threading.Timer(FROZEN_S, caller.send, [signal.SIGCONT])
+    thaw.start()
+    assert broker.process.wait() == 0
+    thaw.join()
+    assert caller.wait(LONG_S) == 0, caller.err

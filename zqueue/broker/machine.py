@@ -311,15 +311,15 @@ class BrokerProtocol:
         self.intake.draining = self.teller.is_draining = True
         self.dispatch.is_closed = self.book.journal is not None
 
-    def say_goodbye(self) -> None:
+    def say_goodbye(self, now: float) -> None:
         """Tell all peers that this broker ends; it welcomes nobody any more."""
-        self.presence.is_ending = True
+        self.presence.ends_at = now
         for peer in self.roster.peers:
             self._send(peer, Goodbye(), [])
 
-    def has_peers(self) -> bool:
-        """Whether anybody is connected who has not said goodbye."""
-        return bool(self.roster.peers)
+    def goodbye_deadline(self) -> float | None:
+        """Until when a broker that ends waits for its peers' goodbyes; None: all have said it."""
+        return self.presence.goodbye_deadline()
 
     def is_saturated(self) -> bool:
         """Whether every worker has so much to do that none waits for what comes next."""

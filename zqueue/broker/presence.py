@@ -40,6 +40,11 @@ that it sends again are recognised."""
 NAMED_AWAY_S = 86_400.0
 """The same for a producer with a name, seconds: somebody may have to start it again."""
 
+GOODBYE_S = 0.5
+"""How long a worker or observer may take to answer the goodbye of a broker that ends, seconds: it
+has nothing to lose. A producer, to which results are on their way, has the time after which it is
+taken for lost."""
+
 OTHER_HAS_THE_NAME = "another process of this name came later"
 
 
@@ -61,8 +66,8 @@ class Presence:
         self._settling = settling
         self._dispatch = dispatch
         self._send = send
-        self.is_ending = False
-        """Nobody is welcomed any more."""
+        self.ends_at: float | None = None
+        """When this broker said goodbye. Nobody is welcomed any more."""
 
     def __repr__(self) -> str:
         return f"<Presence of {self._roster!r}>"
@@ -72,7 +77,7 @@ class Presence:
         key: str = "",
     ) -> None:  # fmt: skip
         """Welcome a peer, in the place of whom it was before, or of another process of its name."""
-        if self.is_ending:
+        if self.ends_at is not None:
             return  # Whoever greets is better served by the next broker.
         about = unpack_map(frames[0]) if frames else {}
         if user is not None:
@@ -107,6 +112,14 @@ class Presence:
             following = known.taken.highest + 1
         heartbeat_ms, liveness_ms = int(limits.heartbeat_s * 1000), int(limits.liveness_s * 1000)
         self._send(peer, Welcome(self._id, heartbeat_ms, liveness_ms, following), [])
+
+    def goodbye_deadline(self) -> float | None:
+        """Until when the goodbyes of those who are here are waited for. None: all have said it."""
+        peers = self._roster.peers.values()
+        if self.ends_at is None or not peers:
+            return None
+        has_producers = any(isinstance(peer, ProducerPeer) for peer in peers)
+        return self.ends_at + (self._limits.liveness_s if has_producers else GOODBYE_S)
 
     def look_whether_silent(self, peer: bytes, now: float) -> None:
         """Lose a peer that was not heard from for too long."""

@@ -60,9 +60,6 @@ confirm, or an answer to who asks for figures, may come so much later."""
 STUCK_RETRY_S = 0.005
 """How soon a full pipe is tried again. (A ROUTER cannot be polled for one peer's room.)"""
 
-GOODBYE_S = 0.5
-"""How long peers may take to answer the goodbye of a broker that ends."""
-
 DAMAGED = 4
 """Exit code of a broker whose data dir is damaged."""
 
@@ -161,14 +158,16 @@ class Broker:
         if self._storing is not None:
             self._storing.finish(self.protocol)
             self._send(monotonic())  # Confirms.
-        self.protocol.say_goodbye()
-        self._send(monotonic())
+        now = monotonic()
+        self.protocol.say_goodbye(now)
+        self._send(now)
         # What a peer has not read when the connection breaks is lost to it: let them answer.
-        deadline = monotonic() + GOODBYE_S
-        while self.protocol.has_peers() and (left := deadline - monotonic()) > 0:
+        while (deadline := self.protocol.goodbye_deadline()) is not None and now < deadline:
+            left = STUCK_RETRY_S if self._outboxes else deadline - now
             self._router.socket.poll(int(left * 1000) + 1)
-            self._receive(monotonic())
-            self._send(monotonic())
+            now = monotonic()
+            self._receive(now)
+            self._send(now)
         if self._storing is not None:
             self._storing.finish(self.protocol)
         for channel in self._channels():

@@ -42,11 +42,13 @@ class Wires:
     @property
     def are_connected(self) -> bool:
         """Whether any socket has a connection, which ends long before its silence is noticed."""
+        self.wake()  # Asking a socket takes its notice of news from who waits for that.
         return any(dealer.is_connected for _, dealer in self._pairs)
 
     @property
     def have_broker(self) -> bool:
         """Whether a broker is there, as far as we know."""
+        self.wake()
         return any(c.link.is_ready and dealer.is_connected for c, dealer in self._pairs)
 
     def open(self) -> None:
