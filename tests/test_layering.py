@@ -21,7 +21,8 @@ PURE = {
     "broker/peeking", "broker/peers", "broker/permissions", "broker/presence", "broker/recovery",
     "broker/roster",
     "broker/settling", "broker/skills", "broker/stopping", "broker/telling", "client/connection",
-    "client/flow", "client/publisher", "client/questions", "store/format", "store/segments",
+    "client/flow", "client/promises", "client/publisher", "client/questions", "store/format",
+    "store/segments",
     "worker/desk", "worker/leases", "worker/liaison", "worker/lookup", "worker/pool",
     "worker/tally", "worker/work",
 }  # fmt: skip

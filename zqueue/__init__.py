@@ -2,6 +2,7 @@
 
 from .app import App
 from .client.asked import task_options
+from .client.confirmation import Confirmation
 from .client.earlier import EarlierResult
 from .client.questions import Cancellation
 from .client.replies import TaskFuture
@@ -49,6 +50,7 @@ __all__ = [
     "Cancelled",
     "Closed",
     "ConfigError",
+    "Confirmation",
     "Current",
     "DeadLetter",
     "DeadLetters",

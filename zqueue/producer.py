@@ -7,27 +7,28 @@ dropped, until what was accepted is confirmed.
 
 from __future__ import annotations
 
-import contextvars
 import logging
 import os
 import random
 import socket as stdlib_socket
-import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
+from .client.confirmation import Confirmation
 from .client.connection import Connection, id_of
 from .client.earlier import EarlierResult
 from .client.exchange import Exchange
 from .client.lane import Lane
+from .client.map_call import MapCall
 from .client.ordered import Stream
 from .client.publisher import Publisher
-from .client.replies import TaskFuture, wait_for_result
+from .client.replies import TaskFuture
 from .config import Address, default_url
 from .errors import ConfigError, ZQueueError
 from .seconds import check_seconds
+from .wire.codec import pack_batch
 from .wire.headers import check_name
 from .wire.options import TaskOptions
 from .wire.results import Outcome
@@ -82,7 +83,10 @@ class Producer:
         about = {"pid": os.getpid(), "host": stdlib_socket.gethostname()}
         addresses = [Address.parse(self.url)]
         connections = [self._connection(about) for _ in addresses]
-        self._publisher = Publisher(connections, [address.url for address in addresses], name)
+        self._publisher = Publisher(
+            connections, [address.url for address in addresses], name,
+            patience_s=self.connect_timeout,
+        )  # fmt: skip
         self._exchange = Exchange(
             addresses, self._publisher, timeout_s=self.timeout, connect_s=self.connect_timeout
         )
@@ -94,6 +98,11 @@ class Producer:
         # Microseconds of the clock: above all that an earlier process used, also where the broker
         # has forgotten that one. Where the clock was set back, the broker says what is above.
         return Connection(id_of(self.name), about, chance, first=time.time_ns() // 1000)
+
+    @property
+    def has_broker(self) -> bool:
+        """Whether a broker is there, as far as is known. It connects when something is sent."""
+        return self._exchange.has_broker
 
     def __repr__(self) -> str:
         return f"<Producer {self.url}: {self._publisher!r}>"
@@ -154,7 +163,7 @@ class Producer:
         lane = self.lane(queue, task, options=options, timeout=timeout)
         source = iter(bodies)
         sent = 0
-        while count := self._read(lane, source, sent, timeout):
+        while count := self._exchange.fill(lane, source, sent, timeout):
             sent += count
         return sent
 
@@ -178,6 +187,53 @@ class Producer:
         future: TaskFuture[Any] = TaskFuture(lane)
         self._exchange.submit(lane, body, future, timeout)
         return future
+
+    def publish(
+        self,
+        queue: str,
+        bodies: Iterable[object],
+        *,
+        task: str = "",
+        results: bool = False,
+        options: TaskOptions | None = None,
+    ) -> Confirmation:
+        """Send bodies at once, as one batch, and get a future of its confirm. Never waits.
+
+        The future is done once the broker has confirmed the batch: durably, if it has a store. It
+        fails, and so do the tasks' futures, with `QueueFull` if the broker has no room now, with
+        `BrokerLost` if no broker answers within ``connect_timeout``, and with `Refused` if the
+        broker will not take the batch; its ``code`` is ``draining`` where it will later, or another
+        broker will. None of the bodies is sent any more then; but if the connection was lost
+        meanwhile, they may have been taken before.
+
+        The batch does not wait for what gathers after `send`, and may overtake it.
+
+        Parameters:
+            bodies: 4096 at most.
+            results: whether to make a future of each task's result, too: `Confirmation.tasks`.
+            task, options: as for `send`. With a key there is one body.
+
+        Raises:
+            BodyError, BodyTooLarge, InvalidName, ConfigError: this cannot be sent.
+            QueueFull: so much is unconfirmed that there is no room for more.
+            BrokerLost: the same, and no broker answers.
+            Closed, NameTaken: this producer has ended.
+        """
+        frame, tasks = pack_batch(bodies)
+        if options is not None and options.key is not None and tasks > 1:
+            raise ConfigError("a key= is of one task: publish each with its own")
+        packed = b"" if options is None else options.pack()
+        lane = self._publisher.find(queue, task, results, packed)
+        if lane is None:
+            _check_names(queue, task)
+            lane = Lane(self._exchange, queue, task, reply=results, options=options)
+        futures = [TaskFuture[Any](lane) for _ in range(tasks if results else 0)]
+        confirmation = Confirmation(lane, futures)
+        if tasks:
+            self._exchange.publish(lane, frame, tasks, confirmation)
+        else:
+            confirmation.end()
+        return confirmation
 
     def call_many(
         self,
@@ -224,8 +280,6 @@ class Producer:
         for outcomes in self._call_many(queue, bodies, task, timeout, wait, aside, options):
             yield from outcomes
 
-    # --- calling many ---
-
     def _call_many(
         self,
         queue: str,
@@ -241,101 +295,9 @@ class Producer:
         _check_names(queue, task)
         stream = Stream(MAP_BATCHES)
         lane = Lane(self._exchange, queue, task, stream=stream, options=options)
-        self._exchange.add_stream(lane)
         if aside is None:
             aside = not isinstance(bodies, Sized)
-        source = iter(bodies)
-        try:
-            if aside:
-                run = contextvars.copy_context().run
-                threading.Thread(
-                    target=run, args=(self._read_all, lane, stream, source, timeout),
-                    name="zqueue-map", daemon=True,
-                ).start()  # fmt: skip
-                yield from self._outcomes(lane, stream, wait)
-            else:
-                yield from self._outcomes_here(lane, stream, source, wait, timeout)
-            stream.raise_error()
-        finally:
-            stream.abandon()
-            self._exchange.drop_stream(lane)
-
-    def _outcomes(self, lane: Lane, stream: Stream, wait: float | None) -> Iterator[list[Outcome]]:
-        """The outcomes of what another thread reads."""
-        while not stream.is_ended or stream.is_awaiting:
-            if outcomes := stream.take():
-                yield outcomes
-            else:
-                wait_for_result(stream.wait, lane, wait)
-
-    def _outcomes_here(
-        self,
-        lane: Lane,
-        stream: Stream,
-        source: Iterator[object],
-        wait: float | None,
-        timeout: float | None,
-    ) -> Iterator[list[Outcome]]:
-        """The outcomes of what is read in between, by the same thread."""
-        number, is_reading, error = 0, True, None
-        while True:
-            if outcomes := stream.take():
-                yield outcomes
-            elif is_reading and stream.may_read and not (lane.is_full and stream.is_awaiting):
-                try:
-                    count = self._read(lane, source, number, timeout)
-                except Exception as failure:
-                    count, error = 0, failure
-                number += count
-                if not count:
-                    is_reading = False
-                    self._exchange.drop_stream(lane)
-            elif stream.is_awaiting:
-                self._wait_here(lane, stream, wait, timeout)
-            elif lane.gathered:
-                self._exchange.finish_stream(lane, timeout)
-            else:
-                break
-        stream.end(error)
-
-    def _wait_here(
-        self, lane: Lane, stream: Stream, wait: float | None, timeout: float | None
-    ) -> None:
-        """Wait for an outcome, or, if a full lane stops the reading, for room."""
-        limit = check_seconds(wait, "wait")
-        room = self.timeout if timeout is None else timeout
-        if not lane.is_full or limit <= room:
-            wait_for_result(stream.wait, lane, wait)
-        elif not stream.wait(room):
-            self._exchange.make_room(lane, 0)
-
-    def _read_all(
-        self, lane: Lane, stream: Stream, source: Iterator[object], timeout: float | None
-    ) -> None:
-        """Read a source to its end, ahead of the outcomes that are taken."""
-        number, error = 0, None
-        try:
-            while stream.wait_to_read() and (count := self._read(lane, source, number, timeout)):
-                number += count
-        except BaseException as failure:
-            error = failure
-        try:
-            self._exchange.finish_stream(lane, timeout)
-        except BaseException as failure:
-            error = error or failure
-        stream.end(error)
-
-    def _read(
-        self, lane: Lane, source: Iterator[object], number: int, timeout: float | None
-    ) -> int:
-        """Let the next bodies of a source gather, and send what is due. Returns how many; 0: there
-        are no more."""
-        if lane.must_ask:
-            self._exchange.make_room(lane, timeout)
-        try:
-            return lane.fill(source, number)
-        finally:
-            self._exchange.service(lane)
+        return MapCall(self._exchange, lane, stream, timeout).outcomes(iter(bodies), wait, aside)
 
     def _check(self, timeout: float | None, options: TaskOptions | None = None) -> None:
         if timeout is not None:

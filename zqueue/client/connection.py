@@ -25,6 +25,7 @@ from typing import Any
 
 from ..core.backoff import Backoff
 from ..core.confirm import GAPS_MAX
+from ..errors import ZQueueError
 from ..wire.codec import BATCH_TASKS_MAX, pack
 from ..wire.link import Connected, Conversation, Link, LinkEvent, Rejected
 from ..wire.messages import (
@@ -129,25 +130,39 @@ class Connection(Conversation[ConnectionEvent]):
         return any(sent.open for sent in self.sent.values())
 
     def publish(
-        self, lane: Any, body: bytes, tasks: int, *, reply: Any, now: float, age_s: float = 0.0
-    ) -> Sent:
+        self, lane: Any, body: bytes, tasks: int, *, reply: Any, now: float, age_s: float = 0.0,
+        confirmation: Any = None,
+    ) -> Sent:  # fmt: skip
         """Send a batch, or keep it until there is a broker. Ask `has_room` before.
 
         Parameters:
             lane: knows its ``queue``, ``task`` and packed ``options`` (none: no bytes).
             reply: where its results go, None if they are not wanted.
             age_s: how long its oldest body has waited, seconds.
+            confirmation: who waits for its confirm, None if nobody does.
         """
         assert self.has_room()
         sequence = self._next_sequence
         self._next_sequence += 1
-        sent = Sent(sequence, lane, body, tasks, reply, now, age_s)
+        sent = Sent(sequence, lane, body, tasks, reply, now, age_s, confirmation)
         self.sent[sequence] = sent
         self.unconfirmed += 1
         self.unconfirmed_tasks += tasks
         if self.link.is_ready:
             self.link.out.append(sent.to_send(now))
         return sent
+
+    def withdraw(self, sent: Sent, error: ZQueueError, now: float) -> None:
+        """Have none of an unconfirmed batch sent any more; its answer is still to come."""
+        sent.withdraw(error)
+        self._postponed.pop(sent.sequence, None)
+        if self.link.is_ready:
+            self.link.out.append(sent.to_send(now))
+
+    def give_up(self, sent: Sent) -> None:
+        """Nobody waits for a batch that was withdrawn, or for its results."""
+        self.unconfirmed_tasks -= sent.tasks
+        sent.tasks = sent.open = 0
 
     def receive(self, frames: list[bytes], now: float) -> None:
         """Take a message from the broker."""

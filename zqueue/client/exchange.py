@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
 
@@ -15,10 +15,12 @@ from ..config import Address
 from ..errors import BrokerLost, Closed, NameTaken, QueueFull, TimedOut, ZQueueError
 from ..seconds import check_seconds
 from . import lifetime
+from .confirmation import Confirmation
 from .driver import Driver
+from .endings import Earlier
 from .gate import check_may_send
 from .lane import Lane, LaneState
-from .publisher import Earlier, Publisher
+from .publisher import LANES_MAX, Publisher
 from .questions import Cancellation
 from .replies import TaskFuture
 
@@ -47,6 +49,12 @@ class Exchange(Driver):
         self._timeout_s = timeout_s
         self._connect_s = connect_s
         self._why_closed = "this producer was closed"
+
+    @property
+    def has_broker(self) -> bool:
+        """Whether a broker is there, as far as we know."""
+        with self.lock:
+            return self.wires.have_broker
 
     @property
     def is_open(self) -> bool:
@@ -90,6 +98,31 @@ class Exchange(Driver):
                 self.make_room(lane, timeout)
             lane.put(body, future)  # With the lock: neither leaves without the other.
         if lane.is_idle or lane.is_full:
+            self.service(lane)
+
+    def publish(self, lane: Lane, frame: bytes, tasks: int, confirmation: Confirmation) -> None:
+        """Send a batch now, beside what gathers in its lane. Does not wait: raises `QueueFull` or
+        `BrokerLost` where there is no room."""
+        with self.lock:
+            self._connect()
+            if not self.publisher.has_room_for(lane):
+                raise QueueFull(f"over {LANES_MAX} tasks of different options are unconfirmed")
+            lane = self.publisher.add(lane)
+            if not self.publisher.publish(lane, frame, tasks, confirmation, monotonic()):
+                self.turn()  # Confirms may be here.
+                if not self.publisher.publish(lane, frame, tasks, confirmation, monotonic()):
+                    raise self._no_room(lane)
+            self.turn()
+        self.give_out()
+
+    def fill(self, lane: Lane, source: Iterator[object], number: int, timeout: float | None) -> int:
+        """Let the next bodies of a source gather, and send what is due. Returns how many; 0: there
+        are no more. They are counted from ``number`` on."""
+        if lane.must_ask:
+            self.make_room(lane, timeout)
+        try:
+            return lane.fill(source, number)
+        finally:
             self.service(lane)
 
     def cancel(
@@ -199,8 +232,11 @@ class Exchange(Driver):
 
     def deadline(self, timeout: float | None) -> float:
         """When a call is to end. None: after the producer's own time-out."""
-        seconds = self._timeout_s if timeout is None else check_seconds(timeout, "timeout")
-        return monotonic() + seconds
+        return monotonic() + self.seconds(timeout)
+
+    def seconds(self, timeout: float | None) -> float:
+        """How long a call may take. None: the producer's own time-out."""
+        return self._timeout_s if timeout is None else check_seconds(timeout, "timeout")
 
     # --- waiting ---
 
@@ -230,22 +266,26 @@ class Exchange(Driver):
 
     def _require_broker(self) -> None:
         """The first call waits until there is a broker. Needs the lock."""
-        publisher = self.publisher
         deadline = monotonic() + self._connect_s
-        while publisher.state is not LaneState.OPEN:
-            if publisher.state is LaneState.CLOSED:
-                raise self._closed()
-            if not self.wires.is_open:
-                check_may_send()
-                self.start()
-                lifetime.add(self)
-            elif not self.wait(deadline):
-                if publisher.trouble:
-                    raise BrokerLost(f"the broker at {self.urls} refuses{publisher.trouble}")
+        while self._connect() is not LaneState.OPEN:
+            if not self.wait(deadline):
+                if self.publisher.trouble:
+                    raise BrokerLost(f"the broker at {self.urls} refuses{self.publisher.trouble}")
                 raise BrokerLost(
                     f"no broker answers at {self.urls}: start one with 'zqueue broker --bind "
                     f"{self.urls}', or set ZQUEUE_URL; one with keys answers only who has one"
                 )
+
+    def _connect(self) -> LaneState:
+        """Begin to look for a broker, if that was not done. Says how far it has come. With the
+        lock."""
+        if self.publisher.state is LaneState.CLOSED:
+            raise self._closed()
+        if not self.wires.is_open:
+            check_may_send()
+            self.start()
+            lifetime.add(self)
+        return self.publisher.state
 
     def _closed(self) -> Closed:
         dismissed = self.publisher.dismissed

@@ -9,13 +9,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-from .publisher import Ending
+from .endings import Ending, Verdict
 
 
 class Giver:
     """Gives out endings. Any number of threads may share it; none holds a lock of ours."""
 
-    def __init__(self, endings: deque[Ending]) -> None:
+    def __init__(self, endings: deque[Ending | Verdict]) -> None:
         self._endings = endings
         self._giving = threading.Lock()
         self._thread: threading.Thread | None = None

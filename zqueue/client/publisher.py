@@ -14,18 +14,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import AlreadySent, NameTaken, Refused, ResultLost, ZQueueError
 from ..stats.histogram import Histogram
 from ..wire.link import Connected, Disconnected, LinkEvent, Rejected, State
 from ..wire.messages import RUNNING
+from .confirmation import Confirmation
 from .connection import WINDOW_BATCHES, Connection
-from .earlier import EarlierRun, task_id
+from .earlier import task_id
+from .endings import Earlier, Ending, News, Verdict
 from .flow import BATCHES_LEAST
 from .lane import Lane, LaneState
+from .promises import Promises
 from .questions import Asked
-from .replies import Reply, SharedReply, TaskFuture
+from .replies import FutureReply, Reply, SharedReply, TaskFuture
 from .sent import (
     AlreadyKnown,
     Answered,
@@ -52,37 +55,6 @@ REFUSALS_MAX = 100
 """Refusals that the next flush may report; those before are in the log."""
 
 
-class Ending(NamedTuple):
-    """What became of some tasks, and whom to tell."""
-
-    reply: Reply
-    what: ResultsCame | Progressed | ZQueueError
-
-    def give_out(self) -> None:
-        """Tell it. Runs callbacks, which are the user's code."""
-        reply, what = self
-        if isinstance(what, ResultsCame):
-            reply.take(what.first, what.tasks, what.status, what.frame, last=what.last)
-        elif isinstance(what, Progressed):
-            reply.progress(what.position, what.done, what.total)
-        else:
-            reply.fail(what)
-
-
-class Earlier(NamedTuple):
-    """Results for an earlier process, and whom to tell that they are dealt with."""
-
-    connection: Connection
-    run: EarlierRun
-
-
-class News(NamedTuple):
-    """Something for the log."""
-
-    level: str
-    text: str
-
-
 LaneKey = tuple[str, str, bool, bytes]
 """Queue, task, whether results are wanted, and packed options."""
 
@@ -95,8 +67,9 @@ class Publisher:
     """Lanes, and the results of what they sent, over connections to brokers."""
 
     def __init__(
-        self, connections: list[Connection], names: list[str], own_name: str | None = None
-    ) -> None:
+        self, connections: list[Connection], names: list[str], own_name: str | None = None,
+        *, patience_s: float = float("inf"),
+    ) -> None:  # fmt: skip
         self.connections = connections
         self.dismissed: ZQueueError | None = None
         """Why nothing more can be sent, if another process has taken our name."""
@@ -105,7 +78,7 @@ class Publisher:
         """What to call them in the log."""
         self.state = LaneState.WAITING
         """As that of each lane: waiting until there was a broker, open, closed."""
-        self.endings: deque[Ending] = deque()
+        self.endings: deque[Ending | Verdict] = deque()
         self.news: deque[News] = deque()
         self._lost: set[Connection] = set()
         """Those that were connected, and are not."""
@@ -120,6 +93,7 @@ class Publisher:
         """Lanes to look at, the oldest first."""
         self._stalled: dict[Lane, None] = {}
         """Lanes that were due, and no connection had room."""
+        self._promises = Promises(connections, names, self.endings, patience_s)
         self._refusals: deque[Refused] = deque(maxlen=REFUSALS_MAX)
         self._told_of_earlier = False
         self._confirms = Histogram()
@@ -230,9 +204,27 @@ class Publisher:
                 frame, tasks, since, reply = batch
                 sent = connection.publish(lane, frame, tasks, reply=reply, now=now,
                                           age_s=max(0.0, now - since))  # fmt: skip
-                lane.numbered(len(frame))
-                if reply is not None:
-                    reply.numbered(connection.origin, sent.sequence)
+                self._numbered(connection, sent)
+
+    def publish(
+        self, lane: Lane, frame: bytes, tasks: int, confirmation: Confirmation, now: float
+    ) -> bool:
+        """Give a connection a batch that did not gather here, if there is room for it."""
+        connection = self._choose(lane.in_flight < BATCHES_LEAST)
+        if connection is None or not lane.window.has_room(lane.in_flight):
+            return False
+        reply = FutureReply(confirmation.tasks) if lane.reply else None
+        sent = connection.publish(
+            lane, frame, tasks, reply=reply, confirmation=confirmation, now=now
+        )
+        self._numbered(connection, sent)
+        self._promises.add(sent)
+        return True
+
+    def _numbered(self, connection: Connection, sent: Sent) -> None:
+        sent.lane.numbered(sent.nbytes)
+        if sent.reply is not None:
+            sent.reply.numbered(connection.origin, sent.sequence)
 
     def _choose(self, is_little: bool) -> Connection | None:
         """The connection for the next batch: one with room, and a broker, if there is any.
@@ -272,7 +264,7 @@ class Publisher:
 
     def next_deadline(self) -> float | None:
         """When `tick` wants to be called at the latest."""
-        first: float | None = None
+        first = self._promises.next_deadline()
         for connection in self.connections:
             deadline = connection.next_deadline()
             if deadline is not None and (first is None or deadline < first):
@@ -285,7 +277,7 @@ class Publisher:
         for connection in self.connections:
             connection.tick(now)
             happened |= self.handle(connection, now)
-        return happened
+        return self._promises.tick(now, self.trouble) or happened
 
     def has_earlier(self) -> bool:
         """Whether results are here that are for an earlier process of our name."""
@@ -322,6 +314,7 @@ class Publisher:
             for sent in event.batches:
                 self._confirms.record(now - sent.since)
                 sent.lane.window.confirmed(now)
+                self._promises.confirmed(sent)
                 self._settled(sent)
             if now >= self._report_at:
                 self._report_at = now + REPORT_EVERY_S
@@ -331,18 +324,24 @@ class Publisher:
         elif isinstance(event, ResultsLost):
             self.endings.append(Ending(event.sent.reply, ResultLost(event.text)))
         elif isinstance(event, BatchRefused):
-            self._on_refused(event)
+            self._settled(event.sent)
+            if not self._promises.refused(connection, event):
+                self._on_refused(event)
         elif isinstance(event, AlreadyKnown):
             self._on_known(event)
         elif isinstance(event, Postponed):
             event.sent.lane.window.narrow(event.text)
+            self._promises.postponed(connection, event, now)
         else:
-            self._on_other_event(connection, event)
+            self._on_other_event(connection, event, now)
 
     def _on_other_event(
-        self, connection: Connection, event: EarlierCame | Answered | Dismissed | LinkEvent
-    ) -> None:
+        self, connection: Connection, event: EarlierCame | Answered | Dismissed | LinkEvent,
+        now: float,
+    ) -> None:  # fmt: skip
         """What is about none of our batches."""
+        if isinstance(event, Connected | Disconnected):
+            self._promises.broker_is(any(each.link.is_ready for each in self.connections), now)
         if isinstance(event, Connected):
             self._on_connected(connection)
         elif isinstance(event, Disconnected):
@@ -369,7 +368,6 @@ class Publisher:
 
     def _on_refused(self, event: BatchRefused) -> None:
         error = Refused(event.code, event.text)
-        self._settled(event.sent)
         if event.sent.reply is not None:
             self.endings.append(Ending(event.sent.reply, error))
             return
@@ -433,6 +431,7 @@ class Publisher:
                 if sent.open:
                     sent.open = 0
                     self.endings.append(Ending(sent.reply, error))
+        self._promises.give_up(error)
         for lane in list(self.lanes()):
             self.endings.extend(Ending(reply, error) for reply in lane.give_up())
         return left
@@ -442,8 +441,9 @@ class Publisher:
         self.state = LaneState.CLOSED
         for lane in list(self.lanes()):
             lane.forked(error)
-        replies = [sent.reply for c in self.connections for sent in list(c.sent.values())]
-        for reply in [*replies, *(ending.reply for ending in list(self.endings))]:
-            if reply is not None:
-                reply.forked(error)
+        sent = [sent for c in self.connections for sent in list(c.sent.values())]
+        waiting = [who for each in sent for who in (each.reply, each.confirmation)]
+        for whom in [*waiting, *list(self.endings)]:
+            if whom is not None:
+                whom.forked(error)
         self.endings.clear()

@@ -225,11 +225,16 @@ class TaskFuture(Future[T]):
 
         Callbacks are not called: they are the parent's business, where the result still comes.
         """
-        self._condition = threading.Condition()
-        self._waiters: list[Any] = []
-        self._done_callbacks: list[Any] = []
+        void(self)
         if not self.done():
             self.set_exception(error)
+
+
+def void(future: Future[Any]) -> None:
+    """In a child process: nobody holds a future's lock, waits for it or wants to be called."""
+    future._condition = threading.Condition()
+    future._waiters = []
+    future._done_callbacks = []  # type: ignore[attr-defined]
 
 
 def cancel_futures(futures: list[TaskFuture[Any]], running: bool, seconds: float) -> Cancellation:

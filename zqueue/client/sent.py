@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ..errors import ZQueueError
 from ..wire.headers import encode, make
 from ..wire.messages import REPLY, Publish
 from .questions import Asked
+
+EMPTY = b"\x90"
+"""A batch without a body, which every broker refuses."""
 
 
 class Sent:
     """A published batch."""
 
-    __slots__ = ("born", "confirmed", "frames", "known", "lane", "nbytes", "open", "owed",
-                 "promised", "reply", "resent", "sequence", "since", "tasks")  # fmt: skip
+    __slots__ = ("born", "confirmation", "confirmed", "frames", "known", "lane", "nbytes", "open",
+                 "owed", "promised", "reply", "resent", "sequence", "since", "tasks",
+                 "withdrawn")  # fmt: skip
 
     def __init__(
         self, sequence: int, lane: Any, body: bytes, tasks: int, reply: Any, since: float,
-        age_s: float,
+        age_s: float, confirmation: Any = None,
     ) -> None:  # fmt: skip
         self.sequence = sequence
         self.lane = lane
@@ -32,7 +37,11 @@ class Sent:
         """When it was published."""
         self.born = since - age_s
         """When its oldest body came; of delayed ones the youngest."""
+        self.confirmation = confirmation
+        """Who waits for its confirm, and would not have it wait for room; None: nobody does."""
         self.confirmed = False
+        self.withdrawn: ZQueueError | None = None
+        """Why it is not wanted any more: only its number goes out, to be used up."""
         self.known: tuple[int, int] | None = None
         """Origin and batch of the task that has its key, if the broker named another one."""
         self.open = 0 if reply is None else (1 << tasks) - 1
@@ -49,6 +58,12 @@ class Sent:
     def __repr__(self) -> str:
         state = "confirmed" if self.confirmed else "unconfirmed"
         return f"<Sent #{self.sequence}, {self.tasks} tasks, {state}, {self.open:b} open>"
+
+    def withdraw(self, error: ZQueueError) -> None:
+        """Have no body of it sent any more. A broker that has taken it before confirms the number,
+        one that has not refuses an empty batch: either way no gap is left in the numbers."""
+        self.withdrawn = error
+        self.frames = [b"", EMPTY]
 
     def to_send(self, now: float) -> list[bytes]:
         """As it goes out now. Options may say that its time ends so long after it was sent: that

@@ -232,6 +232,23 @@ class Packer(Buffer):
         return frame
 
 
+def pack_batch(bodies: Iterable[object]) -> tuple[bytes, int]:
+    """Bodies as one batch, and how many they are; no bytes if there are none.
+
+    Raises `BodyError`, or `BodyTooLarge` if they do not fit in one.
+    """
+    packer = Packer(BATCH_TASKS_MAX, BODY_BYTES_MAX)
+    source = iter(bodies)
+    tasks: int = packer.fill(source)
+    frame: bytes = packer.take()
+    if len(packer) or (tasks == BATCH_TASKS_MAX and next(source, packer) is not packer):
+        raise BodyTooLarge(
+            f"a batch has at most {BATCH_TASKS_MAX:,} bodies and {FRAME_BYTES_MAX:,} bytes: "
+            "make several of these"
+        )
+    return frame, tasks
+
+
 @cython.cfunc
 def _added(packer: Packer) -> None:
     """There is one more body, from what was the end to where writing stopped."""

@@ -1,0 +1,62 @@
+"""Endings: what became of tasks and batches, noted until it can be told without a lock."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..errors import ZQueueError
+from .confirmation import Confirmation
+from .connection import Connection
+from .earlier import EarlierRun
+from .replies import Reply
+from .sent import Progressed, ResultsCame
+
+
+class Ending(NamedTuple):
+    """What became of some tasks, and whom to tell."""
+
+    reply: Reply
+    what: ResultsCame | Progressed | ZQueueError
+
+    def give_out(self) -> None:
+        """Tell it. Runs callbacks, which are the user's code."""
+        reply, what = self
+        if isinstance(what, ResultsCame):
+            reply.take(what.first, what.tasks, what.status, what.frame, last=what.last)
+        elif isinstance(what, Progressed):
+            reply.progress(what.position, what.done, what.total)
+        else:
+            reply.fail(what)
+
+    def forked(self, error: ZQueueError) -> None:
+        """In a child process: nobody here will hear of it."""
+        self.reply.forked(error)
+
+
+class Verdict(NamedTuple):
+    """Whether a broker has confirmed a batch, and whom to tell."""
+
+    confirmation: Confirmation
+    error: ZQueueError | None
+
+    def give_out(self) -> None:
+        """Tell it. Runs callbacks, which are the user's code."""
+        self.confirmation.end(self.error)
+
+    def forked(self, error: ZQueueError) -> None:
+        """In a child process: nobody here will hear of it."""
+        self.confirmation.forked(error)
+
+
+class Earlier(NamedTuple):
+    """Results for an earlier process, and whom to tell that they are dealt with."""
+
+    connection: Connection
+    run: EarlierRun
+
+
+class News(NamedTuple):
+    """Something for the log."""
+
+    level: str
+    text: str
