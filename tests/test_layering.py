@@ -14,6 +14,7 @@ IMPURE = frozenset({"zmq", "socket", "threading", "asyncio", "time", "os", "rand
 """What pure parts do without: sockets, clocks, chance and threads are arguments."""
 
 PURE = {
+    "http/patience",
     "auth/users", "auth/listing", "core", "stats", "wire", "broker/access", "broker/aside",
     "broker/book", "broker/cancelling",
     "broker/dispatch", "broker/figures", "broker/held", "broker/intake", "broker/journal",
@@ -68,7 +69,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "app", "client", "config", "core", "current", "errors", "handlers", "interpreted", "logs",
         "net", "stats", "version", "wire",
     },
-    "metrics": {"auth", "client", "config", "errors", "net", "stats", "version"},
+    "http": {"errors", "net"},
+    "metrics": {"auth", "client", "config", "errors", "http", "net", "stats", "version"},
     "top": {"client", "errors", "metrics"},
     # For the tests of users, and our own: all of the way of a task.
     "testing": {"app", "broker", "client", "config", "core", "errors", "net", "wire", "worker"},
@@ -124,6 +126,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pipe": {"click"},
     "bench": {"click"},
     "demo": {"click"},
+    "http/connections": {"h11", "uvicorn"},
+    "http/serving": {"uvicorn", "uvloop"},
     "metrics": {"prometheus_client"},
     "top": {"rich", "textual"},
 }
@@ -254,7 +258,18 @@ def test_the_pure_parts_have_a_test_of_their_own() -> None:
 
 def test_no_file_has_a_twin() -> None:
     """A name tells a file from all others."""
-    rooms = ("core", "stats", "wire", "store", "broker", "client", "worker", "metrics", "top")
+    rooms = (
+        "core",
+        "stats",
+        "wire",
+        "store",
+        "broker",
+        "client",
+        "worker",
+        "metrics",
+        "top",
+        "http",
+    )
     ours = [name for name in FILES if not name.endswith("__init__")]
     names = [Path(name).name for name in ours if room_of(name) in rooms or "/" not in name]
     twins = {name for name in names if names.count(name) > 1}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from email.message import Message
 from typing import Any, NamedTuple
 
 import pytest
@@ -113,7 +114,7 @@ class Got(NamedTuple):
     """What an HTTP server answered."""
 
     status: int
-    headers: dict[str, str]
+    headers: Message
     text: str
 
 
@@ -122,10 +123,10 @@ def get(url: str, **headers: str) -> Got:
     request = urllib.request.Request(url, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
-            return Got(answer.status, dict(answer.headers), answer.read().decode())
+            return Got(answer.status, answer.headers, answer.read().decode())
     except urllib.error.HTTPError as error:
         with error:
-            return Got(error.code, dict(error.headers), error.read().decode())
+            return Got(error.code, error.headers, error.read().decode())
 
 
 StartSidecar = Callable[..., tuple[str, Process]]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import zqueue
-from zqueue.metrics import server
+from zqueue.metrics.site import load_page
 
 PAGE = Path(zqueue.__file__).parent / "metrics" / "page.html"
 
@@ -189,8 +189,9 @@ def _handler(sidecar: FakeSidecar) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             if self.path == "/":
-                page = server.load_page()
-                self.answer(page.status, page.kind, page.body, *page.headers)
+                page = load_page()
+                headers = (f"{name.decode()}: {value.decode()}" for name, value in page.headers)
+                self.answer(page.status, page.kind.decode(), page.body, *headers)
             elif self.path == "/api/stats.json":
                 self.answer(200, "application/json", sidecar.body)
             elif self.path == "/api/stream" and sidecar.streams:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from typing import Any
 
 import pytest
@@ -51,19 +50,6 @@ def test_json_is_the_snapshot_in_one_line(talk: Talk) -> None:
     assert json.loads(board.as_json()) == board.snapshot()
     assert b"\n" not in board.as_json()
     assert [broker["state"] for broker in board.snapshot()["brokers"]] == ["ok", "waiting"]
-
-
-def test_whoever_waits_is_woken(talk: Talk) -> None:
-    board = board_of()
-    seen: list[int] = []
-    threads = [threading.Thread(target=lambda: seen.append(board.wait(0, 10))) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    board.tick()
-    for thread in threads:
-        thread.join(10)
-    assert seen == [1, 1, 1]
-    assert board.wait(1, 0.001) == 1
 
 
 def test_what_is_not_ready(talk: Talk) -> None:

@@ -12,7 +12,7 @@ import pytest
 from zqueue.errors import ConfigError
 from zqueue.metrics.token import Token
 
-from .test_server import Served
+from .test_site import Served
 
 SECRET = "0123456789abcdef" * 2
 
@@ -27,9 +27,8 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def guarded(path: Path) -> Iterator[Served]:
-    made = Served(token=Token.read(str(path)))
-    yield made
-    made.server.close()
+    with Served(token=Token.read(str(path))) as made:
+        yield made
 
 
 def ask(served: Served, target: str, *shown: str) -> http.client.HTTPResponse:

@@ -7,6 +7,6 @@ tasks run on.
 validates what a broker sent, `series` computes rates and percentiles, `parts` watches queues, tasks
 and workers, `pause_watch` garbage collectors, `heatmap` latencies; `conditions` lists problems.
 `poller` sends the queries. `exposition` renders a snapshot for Prometheus, `page.html` for people.
-`board` caches the newest one in each format, `server` serves it (`requests` parses and admits HTTP
-requests), and `process` starts all of them.
+`board` caches the newest one in each format, `site` serves it as an ASGI application to whoever has
+the `token`, and `process` starts all of them.
 """

@@ -3,6 +3,7 @@
 Theory of operation. `Board.tick` is called once a second, after brokers have answered. It renders
 nothing: the first request after a tick does, as JSON or in one of Prometheus' formats, and all
 further requests get the same bytes until the next tick. Without requests nothing is rendered.
+Rendering may take a quarter of a second: it is for a thread of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ class Board:
     def __init__(self, pollers: Sequence[Poller], pauses: Pauses) -> None:
         self._pollers = pollers
         self._pauses = pauses
-        self._ticked = threading.Condition()
         self._ticks = 0
         self._ticked_at = monotonic()
         self._making = threading.Lock()
@@ -50,23 +50,14 @@ class Board:
         return [poller.watch.url for poller in self._pollers]
 
     def tick(self) -> None:
-        """Expire what was rendered, and wake the threads in `wait`."""
-        with self._ticked:
-            self._ticks += 1
-            self._ticked_at = monotonic()
-            self._ticked.notify_all()
+        """Expire what was rendered."""
+        self._ticks += 1
+        self._ticked_at = monotonic()
 
     @property
     def since_tick_s(self) -> float:
         """Seconds since the last tick: about one at most in a healthy process."""
         return monotonic() - self._ticked_at
-
-    def wait(self, seen: int, timeout: float) -> int:
-        """Wait for more than ``seen`` ticks, ``timeout`` seconds at most. Returns how many there
-        were."""
-        with self._ticked:
-            self._ticked.wait_for(lambda: self._ticks > seen, timeout)
-            return self._ticks
 
     def snapshot(self) -> Json:
         """The snapshot, not to be changed."""

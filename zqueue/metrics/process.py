@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-import select
-import signal
 from time import monotonic
 
 from ..config import MetricsConfig
+from ..http.listening import Listener
+from ..http.patience import Limits
+from ..http.serving import Serving, until_signal
 from ..net.collector import tame_collector, watch_collector
-from ..net.signals import Signals
 from ..stats.pauses import Pauses
 from ..version import __version__
 from .board import Board
 from .poller import Poller, next_due
-from .server import Server
+from .site import Site
 from .token import Token
 
 logger = logging.getLogger("zqueue")
+
+LIMITS = Limits(connections_max=128, head_bytes_max=8192, head_s=5.0, write_s=5.0)
 
 TICK_AFTER_S = 0.2
 """How long after the queries the board ticks, seconds: a broker answers in a few milliseconds."""
@@ -36,32 +39,30 @@ def run_metrics(config: MetricsConfig) -> int:
     token = None if config.token_file is None else Token.read(config.token_file)
     pauses = Pauses()
     pollers = [Poller(url) for url in config.urls]
-    board = Board(pollers, pauses)
-    server = Server(
-        board, config.host, config.port, ready_workers=config.ready_workers, token=token
-    )
-    with Signals((signal.SIGTERM, signal.SIGINT)) as signals:
-        tame_collector()
-        watch_collector(pauses)
-        for poller in pollers:
-            poller.start()
-        server.start()
-        if config.insecure and token is None:
-            logger.warning("running without authentication: anybody who reaches %s can read names "
-                           "and statistics", server.url)  # fmt: skip
-        logger.info("metrics at %s/ (zqueue %s, pid %d)", server.url, __version__, os.getpid())
-        _tick(board, signals)
-        server.close()
-        for poller in pollers:
-            poller.stop(STOP_S)
+    listener = Listener(config.host, config.port)
+    site = Site(Board(pollers, pauses), ready_workers=config.ready_workers, token=token,
+                is_loopback=listener.is_loopback)  # fmt: skip
+    serving = Serving(site, listener, LIMITS)
+    tame_collector()
+    watch_collector(pauses)
+    for poller in pollers:
+        poller.start()
+    if config.insecure and token is None:
+        logger.warning("running without authentication: anybody who reaches %s can read names "
+                       "and statistics", listener.url)  # fmt: skip
+    logger.info("metrics at %s/ (zqueue %s, pid %d)", listener.url, __version__, os.getpid())
+    serving.run(_tick(site))
+    for poller in pollers:
+        poller.stop(STOP_S)
     return 0
 
 
-def _tick(board: Board, signals: Signals) -> None:
+async def _tick(site: Site) -> None:
     """Tick every second until a signal comes."""
+    came = asyncio.ensure_future(until_signal())
     due = 0.0
-    while not signals.count(signal.SIGTERM, signal.SIGINT):
-        board.tick()
+    while not came.done():
+        site.tick()
         due = next_due(monotonic(), due, TICK_AFTER_S)
-        if select.select([signals.fd], [], [], max(0.0, due - monotonic()))[0]:
-            signals.clear()
+        await asyncio.wait({came}, timeout=max(0.0, due - monotonic()))
+    site.close()

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
 import re
 
 from ..auth.files import read_private
 from ..errors import ConfigError
-from .requests import Request
+from ..http.asgi import Scope
+from ..http.credentials import shown_in
 
 TOKEN = re.compile(rb"[!-~]{16,512}")
 """Nobody guesses so much from a good source. (`openssl rand -hex 32` gives 64.)"""
-
-ASKS = 'WWW-Authenticate: Basic realm="zqueue: any name, and the token", charset="UTF-8"'
-"""Browsers then ask for it once, and send it with all that the page asks for."""
 
 
 class Token:
@@ -39,15 +35,9 @@ class Token:
             )
         return cls(secret)
 
-    def is_in(self, request: Request) -> bool:
+    def is_in(self, scope: Scope) -> bool:
         """Whether a request has it. How long that takes tells nothing of it."""
-        scheme, _, shown = request.header("Authorization").partition(" ")
-        given = shown.strip().encode(errors="replace")
-        if scheme.lower() == "basic":
-            try:
-                given = base64.b64decode(given, validate=True).partition(b":")[2]
-            except binascii.Error:
-                return False
-        elif scheme.lower() != "bearer":
+        given = shown_in(scope)
+        if given is None:
             return False
         return hmac.compare_digest(hashlib.sha256(given).digest(), self._digest)

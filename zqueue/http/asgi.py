@@ -1,0 +1,71 @@
+"""What an ASGI application needs: headers of a request, answers, and a client that may leave.
+
+`ASGI 3.0, HTTP & WebSocket message format <https://asgi.readthedocs.io/en/latest/specs/www.html>`_.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+TEXT = b"text/plain; charset=utf-8"
+NO_STORE = (b"cache-control", b"no-store")
+
+
+class ClientGone(Exception):
+    """The client went away: there is nobody to answer."""
+
+
+class Answer(NamedTuple):
+    """A whole answer."""
+
+    status: int
+    kind: bytes
+    """Its content type."""
+    body: bytes
+    headers: tuple[Header, ...] = (NO_STORE,)
+
+
+def sentence(status: int, text: str, *headers: Header) -> Answer:
+    """An answer of plain text, for people."""
+    return Answer(status, TEXT, f"{text}\n".encode(), (NO_STORE, *headers))
+
+
+def header(scope: Scope, name: bytes) -> str:
+    """The value of a header, whose name is given in lower case, or all its values with commas;
+    empty if there is none."""
+    return ",".join(value.decode("latin-1") for key, value in scope["headers"] if key == name)
+
+
+async def answer(send: Send, whole: Answer, *always: Header) -> None:
+    """Send an answer, with further headers. The server leaves its body out if HEAD was asked."""
+    head = [(b"content-type", whole.kind), (b"content-length", b"%d" % len(whole.body))]
+    await send(
+        {
+            "type": "http.response.start",
+            "status": whole.status,
+            "headers": [*head, *whole.headers, *always],
+        }
+    )
+    await send({"type": "http.response.body", "body": whole.body})
+
+
+async def until_gone(receive: Receive) -> None:
+    """Returns when the client has left. What is left of the request's body is dropped."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def live(receive: Receive, send: Send) -> None:
+    """Take part in a server's lifespan, and do nothing in it."""
+    while True:
+        kind = (await receive())["type"]
+        await send({"type": f"{kind}.complete"})
+        if kind == "lifespan.shutdown":
+            return
