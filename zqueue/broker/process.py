@@ -27,6 +27,7 @@ from ..interpreted import note
 from ..net.channel import Channel
 from ..net.collector import SWEEP_EVERY_S, stop_collector, sweep, watch_collector
 from ..net.curve import Authenticator, keeps_strangers_out
+from ..net.notify import Notifier
 from ..net.processes import forbid_core_dumps
 from ..net.signals import Signals
 from ..net.sockets import bind, hold_ipc_path, make_socket
@@ -96,6 +97,7 @@ class Broker:
         self.protocol.teller.about = self._about
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._stopping = Stopping(config.drain_timeout_s)
+        self._notifier = Notifier()
         self._is_quiet = True
         self._hangups = 0
         self._sweep_at = 0.0
@@ -126,8 +128,10 @@ class Broker:
         storing = self._storing
         if storing is not None:
             waiter.watch(storing.fileno())
+        self._notifier.ready()
         while True:
             now = monotonic()
+            self._notifier.alive(now)
             self.protocol.set_wall(time(), now)  # It may have been set since the last turn.
             moved = self._receive(now)
             if storing is not None:
@@ -194,8 +198,9 @@ class Broker:
 
     def _next_deadline(self, now: float) -> float | None:
         deadline = self.protocol.next_deadline()
-        if (stop := self._stopping.deadline) is not None:
-            deadline = min(stop, deadline or stop)
+        for other in (self._stopping.deadline, self._notifier.next_deadline):
+            if other is not None:
+                deadline = min(other, deadline or other)
         if self._outboxes:
             deadline = min(now + STUCK_RETRY_S, deadline or now + STUCK_RETRY_S)
         return deadline
@@ -242,6 +247,7 @@ class Broker:
             return None
         if self._stopping.asked(now):
             self.protocol.drain()
+            self._notifier.stopping()
             logger.info("draining, for up to %g s", self._config.drain_timeout_s)
         book, held = self.protocol.book, self._plain.held()
         if self._storing is None:

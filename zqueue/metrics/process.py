@@ -12,6 +12,7 @@ from ..http.listening import Listener
 from ..http.patience import Limits
 from ..http.serving import Serving, until_signal
 from ..net.collector import tame_collector, watch_collector
+from ..net.notify import Notifier
 from ..stats.pauses import Pauses
 from ..version import __version__
 from .board import Board
@@ -60,9 +61,13 @@ def run_metrics(config: MetricsConfig) -> int:
 async def _tick(site: Site) -> None:
     """Tick every second until a signal comes."""
     came = asyncio.ensure_future(until_signal())
+    notifier = Notifier()
+    notifier.ready()
     due = 0.0
     while not came.done():
         site.tick()
+        notifier.alive(monotonic())
         due = next_due(monotonic(), due, TICK_AFTER_S)
         await asyncio.wait({came}, timeout=max(0.0, due - monotonic()))
+    notifier.stopping()
     site.close()

@@ -27,6 +27,7 @@ from ..core.backoff import Backoff
 from ..interpreted import note
 from ..net.collector import tame_collector, watch_collector
 from ..net.dealer import Dealer
+from ..net.notify import Notifier
 from ..net.processes import adopt_orphans, reap_orphans, rss_bytes
 from ..net.signals import Signals
 from ..stats.pauses import Pauses
@@ -79,6 +80,7 @@ class Supervisor:
         self._dealer: Dealer | None = None
         self._pauses = Pauses()
         self._report_at = self._measure_at = 0.0
+        self._notifier = Notifier()
 
     def run(self) -> int:
         """Keep the pool until a signal says to stop. Returns the exit code."""
@@ -88,8 +90,9 @@ class Supervisor:
         poller.register(self._signals.fd, zmq.POLLIN)
         try:
             while True:
-                self._look(monotonic())
+                self._look(now := monotonic())
                 self._act()
+                self._tell(now)
                 reap_orphans(self._children)
                 if self._pool.is_over:
                     break
@@ -106,6 +109,14 @@ class Supervisor:
                 child.kill()
                 child.close()
         return self._pool.code
+
+    def _tell(self, now: float) -> None:
+        """Ready: each worker has loaded the app. A broker may come later."""
+        self._notifier.alive(now)
+        if self._pool.is_settled:
+            self._notifier.ready()
+        if self._signals.count(signal.SIGTERM, signal.SIGINT):
+            self._notifier.stopping()
 
     # --- the pool ---
 
