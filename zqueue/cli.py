@@ -19,6 +19,7 @@ from click.shell_completion import get_completion_class
 
 from .cli_client import VERBS
 from .cli_dead import dlq
+from .cli_deploy import deploy
 from .cli_keys import keys
 from .cli_store import store
 from .cli_trying import bench, demo, up
@@ -152,7 +153,7 @@ def cli(ctx: click.Context, log_level: str, log_format: str) -> None:
         click.echo(f"zqueue: {name} is not an option: did you mean {nearest}?", err=True)
 
 
-for verb in (*VERBS, demo, bench, up, dlq, store, keys):
+for verb in (*VERBS, demo, bench, up, dlq, store, keys, deploy):
     cli.add_command(verb)
 
 

@@ -189,12 +189,13 @@ def _check_tables(path: Path, group: click.Group, tables: dict[str, Any]) -> dic
         checked[verb] = (
             _check_tables(path, command, table)
             if isinstance(command, click.Group)
-            else _check_options(path, command, table)
+            else check_options(path, command, table)
         )
     return checked
 
 
-def _check_options(path: Path, command: click.Command, table: dict[str, Any]) -> dict[str, Any]:
+def check_options(path: Path, command: click.Command, table: dict[str, Any]) -> dict[str, Any]:
+    """Values of a verb's table by their parameters' names. Raises `click.BadParameter`."""
     options, checked = _options(command), {}
     by_name = {option.name: option for option in options.values()}
     for key, value in table.items():

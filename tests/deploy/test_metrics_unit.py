@@ -23,7 +23,8 @@ def test_it_is_as_safe_as_a_broker_but_for_what_it_runs():
     differing = {k for k in broker.keys() | metrics.keys() if broker.get(k) != metrics.get(k)}
     assert differing == {
         "ExecStart", "LimitNOFILE", "Nice", "RestartPreventExitStatus", "RuntimeDirectory",
-        "RuntimeDirectoryMode", "StateDirectory", "StateDirectoryMode", "TimeoutStartSec", "TimeoutStopSec",
+        "RuntimeDirectoryMode", "StateDirectory", "StateDirectoryMode",
+        "TimeoutStartSec", "TimeoutStopSec",
     }  # fmt: skip
 
 
