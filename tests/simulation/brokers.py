@@ -45,6 +45,9 @@ class BrokerHost(Process):
         self._history = system.history
         self._entries: dict[int, list[int]] = {}
         """Tasks of entries that this broker put."""
+        self._found: dict[str, int] = {}
+        """By queue: tasks that were found at start, as far as they are there still. What was over
+        and not stored is back, so that may be more than a queue takes."""
         self.storing: Storing | None = None
         self.protocol = self._make(number)
         self.hub = system.network.listen(self)
@@ -252,11 +255,13 @@ class BrokerHost(Process):
         system, protocol, limits = self._system, self.protocol, self._system.plan.limits
         now = self.world.now
         for queue in protocol.book.queues.values():
-            held = queue.ready.tasks
+            held, name = queue.ready.tasks, queue.ready.name
             if held > limits.queue_tasks_max:
                 over = max(limits.queue_tasks_max // 4, system.biggest)
-                most = limits.queue_tasks_max + over
+                most = max(limits.queue_tasks_max + over, self._found.get(name, held))
                 self._history.add(Measured(now, f"tasks in {queue!r}", held, most))
+            if not protocol.recovery.is_running:
+                self._found[name] = min(held, self._found.get(name, held))
         for worker in protocol.roster.workers.values():
             if worker.in_flight > CONCURRENCY:
                 most = max(CONCURRENCY, system.protocols[worker.id].most)

@@ -92,6 +92,9 @@ class Facts:
         for task, asked in self.asked.items():
             if asked.key:
                 self.keys.setdefault((self.sent[task].queue, asked.key), []).append(task)
+        for tasks in self.keys.values():  # Whoever cancels one of a key cancels what it stands for.
+            if not self.unwanted.isdisjoint(tasks):
+                self.unwanted.update(tasks)
 
     def ran(self, task: int) -> bool:
         """Whether a handler came to the end of it, or to the end of its time; or it has left."""

@@ -23,6 +23,8 @@ from zqueue.store.about import ABOUT
 from zqueue.store.segment_store import SegmentStore
 from zqueue.store.writer import Make, Write, Writer
 
+from .world import INFINITY
+
 if TYPE_CHECKING:
     from .brokers import BrokerHost
     from .world import World
@@ -141,6 +143,7 @@ class SimulatedWriter(Writer):
         self._lock = threading.Lock()
         self._pen = Bell(self._called, host.wake)  # type: ignore[assignment]
         self._is_called = False
+        self._turn_at = INFINITY
         self.is_opening = True
         """What is made before the store is open, it waits for."""
 
@@ -153,11 +156,23 @@ class SimulatedWriter(Writer):
             self._turn()
         elif not self._is_called:
             self._is_called = True
-            self._world.after(self._host.sync_s(), self._turn)
+            self._turn_in(self._host.sync_s())
+
+    def _turn_in(self, seconds: float) -> None:
+        """At the latest: a call comes before what it waits for."""
+        at = self._world.now + seconds
+        if at < self._turn_at:
+            self._turn_at = at
+            self._world.after(seconds, self._turn_if_next, at)
+
+    def _turn_if_next(self, at: float) -> None:
+        if at == self._turn_at:
+            self._turn()
 
     def _turn(self) -> None:
         """What the thread does when it was called, or waited long enough."""
         self._is_called = False
+        self._turn_at = INFINITY
         if not self._host.is_alive or self.error is not None:
             return
         self._world.running = self._host
@@ -183,9 +198,8 @@ class SimulatedWriter(Writer):
     def _again(self, seconds: float) -> None:
         if self.is_opening and seconds <= SERVE_S:
             self._turn()
-        elif not self._is_called:
-            self._is_called = True
-            self._world.after(seconds, self._turn)
+        else:
+            self._turn_in(seconds)
 
     def stop(self) -> None:
         raise AssertionError("a broker of a run is killed")

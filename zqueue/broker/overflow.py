@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..core.batch import Batch
+from ..core.lease import runs_of
 from ..core.ready import Budget
 from ..core.records import PUT, Entry, Found, Held, Run
 from .journal import Journal
@@ -115,37 +116,32 @@ class Overflow:
         far = queue.ready.far
         if queue.ready.name in self.to_find and not far.has_older:
             return False  # There are some that come before.
-        return self._can_read_entry(far.first())
+        return far.first() <= self._journal.stored_entry
 
     def sift(
         self, queue: Queue, choose: Callable[[Batch], int], end: Callable[[Queue, Batch], None]
     ) -> int:
         """End tasks that are far, those that are chosen: a bit each, from a batch's first on.
-        Returns how many. Where it is not all of an entry, that comes into memory instead."""
+        Returns how many. The others keep their places."""
         ended = 0
 
-        def is_kept(found: Found) -> bool:
+        def left_of(found: Found) -> Found | None:
             nonlocal ended
-            batches = self.outline(found)
-            chosen = [choose(batch) for batch in batches]
-            if not any(chosen):
-                return True
-            if all(bits.bit_count() == b.count for bits, b in zip(chosen, batches, strict=True)):
-                for batch in batches:
-                    queue.ready.lease_over(batch)
-                    end(queue, batch)
-                    ended += batch.count
-            elif self._can_read_entry(found.number):
-                self.load(found)
-            else:
-                return True  # It is not stored yet, and will run: as if it had been asked too late.
-            return False
+            left: list[Run] = []
+            for batch, run in zip(self.outline(found), found.runs, strict=True):
+                everything = (1 << batch.count) - 1
+                chosen = choose(batch) & everything
+                for first, tasks in runs_of(chosen):
+                    part = batch.part(first, tasks)
+                    queue.ready.lease_over(part)
+                    end(queue, part)
+                    ended += tasks
+                rest = runs_of(~chosen & everything)
+                left += [Run(run.first + first, tasks, run.meta) for first, tasks in rest]
+            return found._replace(runs=left) if left else None
 
-        queue.ready.sift_far(is_kept)
+        queue.ready.sift_far(left_of)
         return ended
-
-    def _can_read_entry(self, number: int) -> bool:
-        return number <= self._journal.stored_entry
 
     def begin_to_find(self, held: Iterable[Held]) -> None:
         """The store has so many tasks, which are about to be found."""

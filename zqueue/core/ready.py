@@ -169,14 +169,14 @@ class ReadyQueue:
         self._count_far(1)
         return found
 
-    def sift_far(self, is_kept: Callable[[Found], bool]) -> None:
-        """Look at each entry that is far, and keep some of them, in their order."""
+    def sift_far(self, left_of: Callable[[Found], Found | None]) -> None:
+        """Look at each entry that is far, and keep what is left of it, in their order."""
         kept = FarRow(self.name)
         for _ in range(self.far.entries):
             older = self.far.has_older
-            found = self.take_far()
-            if is_kept(found):
-                kept.put(found, older=older)
+            left = left_of(self.take_far())
+            if left is not None:
+                kept.put(left, older=older)
         self.far = kept
         self._count_far(1)
 
