@@ -16,7 +16,7 @@ IMPURE = frozenset({"zmq", "socket", "threading", "asyncio", "time", "os", "rand
 PURE = {
     "http/patience",
     "auth/users", "auth/listing", "core", "stats", "wire", "broker/access", "broker/aside",
-    "broker/book", "broker/cancelling",
+    "broker/book", "broker/cancelling", "broker/commands",
     "broker/dispatch", "broker/figures", "broker/held", "broker/intake", "broker/journal",
     "broker/keys", "broker/machine", "broker/outbox", "broker/outcomes", "broker/overflow",
     "broker/peeking", "broker/peers", "broker/permissions", "broker/presence", "broker/recovery",

@@ -39,6 +39,8 @@ class Fails:
         self.t.broker.set_wall(5_000.0, self.t.now)
         self.t.producer()
         self.sent = 0
+        self.keep: Any = lambda: None
+        """Stores what there is to be stored."""
         self._deliveries = deliveries
         self._heard: list[Any] = []
         self.t.worker(credit=1000)
@@ -68,10 +70,20 @@ class Fails:
         return self._say(Ask(what), [pack(which)])
 
     def control(self, action: str, to: str = "", *bodies: bytes, **which: Any) -> Any:
-        return self._say(Control(action, to), [pack(which), *bodies])
+        self.tell(action, to, *bodies, **which)
+        self.keep()
+        return self._answer()
+
+    def tell(self, action: str, to: str = "", *bodies: bytes, **which: Any) -> None:
+        """As `control`, and the store has nothing of it yet."""
+        frames = [encode(Control(action, to)), pack(which), *bodies]
+        self.t.broker.receive(NOBODY, "", frames, self.t.now)
 
     def _say(self, message: Any, frames: list[bytes]) -> Any:
         self.t.broker.receive(NOBODY, "", [encode(message), *frames], self.t.now)
+        return self._answer()
+
+    def _answer(self) -> Any:
         heard = self.t.hear()
         self._heard += heard
         ((_, answer, told),) = [told for told in heard if told[0] == NOBODY]
@@ -330,14 +342,13 @@ def test_a_task_is_a_letter_in_one_step(durable: Any) -> None:
     f.shelf.add(records)
     f.die()
     (number,) = f.numbers()
-    assert f.control(REPLAY) == {"replayed": 1, "damaged": 0, "next": None}
+    f.tell(REPLAY)
     _, records = f.t.broker.to_store()
     assert [type(record).__name__ for record in records] == ["Entry", "Over"]
     assert (records[0].kind, records[1]) == (PUT, Over(number, 0, 1))
     f.die()
     assert f.numbers() == [number], "nothing of the replay was stored"
-    f.control(REPLAY)
-    f.keep()
+    assert f.control(REPLAY) == {"replayed": 1, "damaged": 0, "next": None}
     f.die()
     assert f.numbers() == []
     ((_, message, frames),) = f.deliveries()
@@ -348,7 +359,6 @@ def test_what_is_dropped_or_had_to_make_room_is_gone(durable: Any) -> None:
     f = durable
     f.fail(*"abcde")
     f.control(DROP, limit=1)
-    f.keep()
     f.die(dead_max=2)
     assert f.bodies_of() == [["d"], ["e"]]
     f.fail("f")
@@ -362,7 +372,6 @@ def test_imported_ones_survive(durable: Any) -> None:
     f.fail("a")
     letters, bodies = f.ask()["letters"], f.bodies
     f.control(IMPORT, "", *bodies, letters=letters)
-    f.keep()
     f.die()
     assert f.bodies_of() == [["a"], ["a"]]
     assert len(set(f.numbers())) == 2

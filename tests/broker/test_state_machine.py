@@ -315,7 +315,8 @@ class Broken(Network):
         before = set(self._set_aside())
         message = encode(Cancel(7, RUNNING if running else 0, tasks, queue, task))
         self.broker.receive(self.supervisor.peer, "", [message], self.now)
-        answer = unpack(self.broker._out[-1][1][1])
+        waiting = self.broker.commands._waiting  # For the store, where there is one.
+        answer = unpack(waiting[-1][2][0] if waiting else self.broker._out[-1][1][1])
         self._flush_broker()
         gone = ready - self._here()[0] - self._here()[1]  # Some were given out at once,
         gone -= self._set_aside() - before  # and some had expired by then.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from zqueue.broker.machine import BrokerProtocol
@@ -98,16 +100,22 @@ class BrokerHost(Process):
     # --- its loop ---
 
     def turn(self) -> float:
-        try:
+        with self.in_its_process():
             deadline = self._turn()
             if self._stopping.deadline is not None:
                 self._stop_if_due(self.clock())
                 deadline = min(deadline, self.clock() + STOP_LOOKS_S)
             return deadline
-        except StoreError:  # Fenced, or damaged: its process ends.
+        return INFINITY
+
+    @contextlib.contextmanager
+    def in_its_process(self) -> Iterator[None]:
+        """What is done here ends its process if the store is fenced, or damaged."""
+        try:
+            yield
+        except StoreError:
             self._system.fault("kill", self.name)
             self.kill()
-            return INFINITY
 
     def _turn(self) -> float:
         protocol, now = self.protocol, self.clock()

@@ -165,7 +165,8 @@ class Chaos:
                 producer.cancel(running)
         elif broker.is_alive and not broker.is_frozen and (run := system.any_tasks()) is not None:
             message = Cancel(0, RUNNING * running, [run], "", "")
-            broker.protocol.receive(b"admin", "", [encode(message)], broker.clock())
+            with broker.in_its_process():
+                broker.protocol.receive(b"admin", "", [encode(message)], broker.clock())
             broker.wake()
 
     def _stop_broker(self) -> None:

@@ -94,7 +94,8 @@ def _nothing_is_invented(facts: Facts) -> Iterator[Violation]:
 def _nothing_is_twice_without_reason(facts: Facts) -> Iterator[Violation]:
     for task, runs in facts.began.items():
         if len(runs) > 1 and task in facts.sent:
-            reasons = facts.hits(task, runs[-1].at) + facts.replayed.count(task)
+            reasons = facts.hits(task, runs[-1].at) + facts.sent_again(task, runs[-1].at)
+            reasons += facts.replayed.count(task)
             reasons += sum(end.how == "retry" for end in facts.ended[task])
             if len(runs) - 1 > reasons:
                 text = (
@@ -237,8 +238,8 @@ def _letters_are_right(facts: Facts, task: int, letters: list[Dead]) -> Iterator
             yield Violation(CULPRIT, f"task {task} is dead as one that crashed: {why}")
     is_over = any(end.how == "done" for end in facts.ended[task]) or task in facts.dropped
     is_over |= facts.has_left(task)
-    if not letters or is_over or facts.cancelled[task]:
-        return
+    if not letters or is_over or facts.cancelled[task] or not facts.confirmed[task]:
+        return  # What was not confirmed is promised to nobody.
     is_there = task in facts.kept or facts.may_be_forgotten(letters[-1].at) or facts.is_gone(task)
     if facts.history.durable and not is_there:
         yield Violation(FAILURE, f"task {task} was a dead letter, and nobody dropped it")

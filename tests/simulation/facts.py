@@ -158,3 +158,15 @@ class Facts:
             and (fault.whom in whom or (fault.whom.startswith("broker") and fault.kind != "stop"))
             for fault in self.faults
         )
+
+    def sent_again(self, task: int, until: float) -> int:
+        """To how many brokers it may have been sent in vain: they ended as they were asked to, and
+        what they confirmed was lost on a connection that a fault befell, too."""
+        sent = self.sent[task]
+        if not any(f.whom == sent.producer and f.until >= sent.at for f in self.faults):
+            return 0
+        heard_at = min((c.at for c in self.confirmed[task]), default=until)
+        return sum(
+            f.kind == "stop" and f.whom.startswith("broker") and sent.at <= f.at <= heard_at
+            for f in self.faults
+        )

@@ -35,9 +35,10 @@ class PlainHost(Process):
     def turn(self) -> float:
         broker = self._system.broker
         if broker.is_alive and not broker.is_frozen:
-            if self._left and not broker.protocol.intake.draining:
-                self._push()
-            self._pull()
+            with broker.in_its_process():
+                if self._left and not broker.protocol.intake.draining:
+                    self._push()
+                self._pull()
             broker.wake()
         return self.clock() + self.world.random.expovariate(1 / EVERY_S)
 

@@ -4,9 +4,9 @@ Theory of operation. While a broker decides, what must outlive it is noted here 
 (`core.records`): *entries* that have a number and a body (batches, and whatever else is kept until
 it is over), what changed about them (over, again), and *facts* about none of them. `to_store` hands
 out what has gathered, under a *ticket*; `stored` says that all up to a ticket will survive. A
-confirm waits for the ticket of what was noted before it. Deliveries and results wait for nothing:
-a task may run twice, and a result goes to who is here. Without a store there is no journal, and
-confirms go out at once.
+confirm waits for the ticket of what was noted before it, and so does the answer to a command
+(`commands`). Deliveries and results wait for nothing: a task may run twice, and a result goes to
+who is here. Without a store there is no journal, and confirms go out at once.
 
 Of what is handed out together, entries come first, then facts, then changes. A commit that is torn
 then keeps a batch without the fact that its number is taken (it may run twice), never the fact
@@ -188,6 +188,12 @@ class Journal:
         """A confirm waits for all that was noted so far."""
         ticket = self._given + 1 if self._is_awaited() else self._given
         self._waiting.append((ticket, producer, sequence))
+
+    def ticket(self) -> int | None:
+        """Under which all that was noted so far is stored, changes included; None: it is."""
+        if not self.is_empty():
+            return self._given + 1
+        return self._given if self._stored < self._given else None
 
     def to_store(self) -> tuple[int, list[Record]] | None:
         """What has gathered, and its ticket; None if nothing has."""

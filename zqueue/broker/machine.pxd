@@ -20,7 +20,7 @@ cdef class BrokerProtocol:
     cdef readonly Intake intake
     cdef readonly Settling settling
     cdef readonly Dispatch dispatch
-    cdef readonly object cancelling, presence, access
+    cdef readonly object cancelling, commands, presence, access
     cdef readonly list _out
     cdef list _awaits
     cdef dict _handlers

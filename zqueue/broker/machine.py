@@ -28,7 +28,6 @@ from ..wire.messages import (
     MALFORMED,
     OPEN,
     UNKNOWN_PEER,
-    UNKNOWN_QUEUE,
     WRONG_ROLE,
     Ask,
     Await,
@@ -49,9 +48,10 @@ from ..wire.messages import (
     Tell,
 )
 from .access import Access
-from .aside import LETTER_ACTIONS, Aside
-from .book import ACTIONS, QUEUE_UNUSED_S, Book, Timer
+from .aside import Aside
+from .book import QUEUE_UNUSED_S, Book, Timer
 from .cancelling import Cancelling
+from .commands import Commands
 from .dispatch import Dispatch
 from .figures import ADDED_UP, Figures
 from .held import HeldResults
@@ -135,6 +135,7 @@ class BrokerProtocol:
         self.cancelling = Cancelling(
             self.book, self.settling, self.keys, self._send, origin=origin_number(id)
         )
+        self.commands = Commands(self.book, self.cancelling, self.aside, self._send)
         self._handlers: dict[type[Any], Callable[[bytes, Any, Any, list[bytes], float], None]] = {
             Heartbeat: self.presence.on_heartbeat,
             Goodbye: self.presence.on_goodbye,
@@ -146,8 +147,8 @@ class BrokerProtocol:
             Departed: self.presence.on_departed,
             Report: self._on_report,
             Ask: self._on_ask,
-            Cancel: self._on_cancel,
-            Control: self._on_control,
+            Cancel: self.commands.on_cancel,
+            Control: self.commands.on_control,
         }
 
     def __repr__(self) -> str:
@@ -252,9 +253,11 @@ class BrokerProtocol:
         return None
 
     def stored(self, ticket: int) -> None:
-        """All up to that ticket survives: confirms that waited for it go out with `to_send`."""
+        """All up to that ticket survives: confirms and answers that waited for it go out with
+        `to_send`."""
         if self.book.journal is not None:
             self.intake.stored(self.book.journal, ticket)
+            self.commands.stored(ticket)
             self.book.wake_starved()
 
     def has_to_store(self) -> bool:
@@ -417,34 +420,12 @@ class BrokerProtocol:
     ) -> None:
         self.settling.send_progress(worker, message)
 
-    # --- whoever looks, or controls ---
+    # --- whoever looks ---
 
     def _on_ask(
         self, peer: bytes, known: Peer | None, message: Ask, frames: list[bytes], now: float
     ) -> None:
         self._send(peer, Tell(), self.teller.answer(message.what, frames))
-
-    def _on_cancel(
-        self, peer: bytes, known: Peer | None, message: Cancel, frames: list[bytes], now: float
-    ) -> None:
-        self._send(peer, Tell(), [pack(self.cancelling.cancel(known, message))])
-
-    def _on_control(
-        self, peer: bytes, known: Peer | None, message: Control, frames: list[bytes], now: float
-    ) -> None:
-        if message.action in LETTER_ACTIONS:
-            self._send(peer, Tell(), self.aside.control(message, frames))
-            return
-        queue = self.book.queues.get(message.queue)
-        if message.action not in ACTIONS:
-            raise ProtocolError(MALFORMED, f"cannot {message.action[:40]!r} a queue")
-        if queue is None:
-            text = f"there is no queue {message.queue[:128]!r}"
-            self._send(peer, Refuse(UNKNOWN_QUEUE, 0, text), [])
-            return
-        self.book.control(queue, message.action)
-        state = {"queue": message.queue, "paused": queue.paused, "draining": queue.draining}
-        self._send(peer, Tell(), [pack(state)])
 
     def _send(self, peer: bytes, message: Message, frames: list[bytes]) -> None:
         self._out.append((peer, [encode(message), *frames]))
