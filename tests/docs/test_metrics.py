@@ -126,7 +126,7 @@ def test_top(served: Shell) -> None:
     with contextlib.suppress(OSError):  # It is at its end when the process is.
         while select.select([terminal], [], [], 20)[0]:
             os.read(terminal, 65536)
-    assert process.wait(20) == 0
+    assert process.wait() == 0
     os.close(terminal)
 
 

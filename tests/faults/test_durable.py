@@ -146,7 +146,7 @@ def test_the_power_is_lost(machine: Machine, level: str) -> None:
         machine.lose_power()
         if level == "os":
             rig.power_lost(OLD_S)
-        code = rig.broker.process.wait(10)
+        code = rig.broker.process.wait()
         assert code == 1, "fenced: it cannot store anything any more, and says so"
         machine.unmount()
         machine.mount()

@@ -150,7 +150,7 @@ def running(stats: dict[str, Any]) -> Iterator[tuple[Poller, Scripted]]:
 def test_it_asks_at_once_and_again_and_ends(running: tuple[Poller, Scripted]) -> None:
     poller, asker = running
     assert asker.was_asked.wait(5)
-    wait_until(lambda: poller.polls >= 2, 5)
+    wait_until(lambda: poller.polls >= 2)
     poller.stop(5)
     assert not poller._thread.is_alive()
     assert asker.closed == 1

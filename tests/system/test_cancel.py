@@ -35,7 +35,7 @@ def submit(app, task, *args, queue="default"):
 
 
 def idle(broker):
-    state = broker.wait_idle(30)
+    state = broker.wait_idle()
     assert all(q["ready"] == q["leased"] == 0 for q in state["queues"].values())
     return state
 

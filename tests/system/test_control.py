@@ -12,12 +12,7 @@ import pytest
 import zmq
 
 import zqueue
-from tests.system.harness import (
-    bare,
-    header,
-    receive,
-    wait_until,
-)
+from tests.system.harness import DEADLINE_S, bare, header, receive, wait_until
 from zqueue.client.ask import Asker, control
 from zqueue.errors import Refused
 
@@ -75,8 +70,8 @@ class Load:
 
 def everything(load, broker, record):
     """What ran, once all that was sent has run."""
-    load._producer.flush(timeout=30)
-    broker.wait_idle(30)
+    load._producer.flush(DEADLINE_S)
+    broker.wait_idle()
     ran = Counter(record.ids())
     assert set(ran) == set(range(load.sent)), "nothing lost, nothing made up"
     return ran
@@ -132,18 +127,18 @@ def test_what_drains_is_full_for_who_will_not_wait(broker, workers, produce, rec
         producer.flush(timeout=0.3)
     assert record.ids() == ["first"]
     say("resume")
-    producer.flush(timeout=20)
+    producer.flush(DEADLINE_S)
     record.wait_for(["second"])
 
 
 def test_other_queues_do_not_notice(broker, workers, produce, record, say):
     workers(broker, "jobs.py", 1)
     producer = produce(broker)
-    assert producer.submit("other", ["a"], task="run_elsewhere").result(20) == "a"
+    assert producer.submit("other", ["a"], task="run_elsewhere").result(DEADLINE_S) == "a"
     say("pause", "default")
     say("drain", "default")
     producer.send("default", ["stuck"], task="run")
-    assert producer.submit("other", ["b"], task="run_elsewhere").result(20) == "b"
+    assert producer.submit("other", ["b"], task="run_elsewhere").result(DEADLINE_S) == "b"
     assert record.ids() == ["a", "b"]
     say("resume", "default")
     record.wait_for(["stuck"])
@@ -235,9 +230,9 @@ def test_a_flood_of_it_delays_nobody(broker, workers, produce):
     flooding.start()
     try:
         for i in range(50):
-            assert producer.submit("default", [i], task="add").result(20) == i
+            assert producer.submit("default", [i], task="add").result(DEADLINE_S) == i
     finally:
         stop.set()
         flooding.join()
     control(broker.url, "resume", "default", timeout=10)
-    assert producer.submit("default", [1, 1], task="add").result(20) == 2
+    assert producer.submit("default", [1, 1], task="add").result(DEADLINE_S) == 2

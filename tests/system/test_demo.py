@@ -48,7 +48,7 @@ def folder(monkeypatch):
     monkeypatch.setenv("TMPDIR", str(made))
     try:
         yield made
-        wait_until(lambda: not processes_of(made), 3, what="the end of the demo's processes")
+        wait_until(lambda: not processes_of(made), what="the end of the demo's processes")
     finally:
         shutil.rmtree(made)
 
@@ -158,9 +158,9 @@ def test_nothing_is_left_when_the_demo_is_stopped_in_the_middle(processes, numbe
     pids = wait_until(lambda: workers_of_the_demo(process), what="workers")
     wait_until(lambda: _has_worked(pids), what="work")
     process.send(number)
-    assert process.wait(8) != 0
+    assert process.wait() != 0
     assert "Traceback" not in process.err
-    wait_until(lambda: gone(pids), 8, what="the end of its processes")
+    wait_until(lambda: gone(pids), what="the end of its processes")
     if number != signal.SIGKILL:
         assert list(folder.iterdir()) == []
 
@@ -174,7 +174,7 @@ def test_ctrl_c_in_a_terminal_reaches_everybody_at_once(processes, folder, long)
     pids = wait_until(lambda: workers_of_the_demo(process), what="workers")
     wait_until(lambda: _has_worked(pids), what="work")
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(8) != 0
+    assert process.wait() != 0
     assert "Traceback" not in process.err
-    wait_until(lambda: gone(pids), 8, what="the end of its processes")
+    wait_until(lambda: gone(pids), what="the end of its processes")
     assert list(folder.iterdir()) == []

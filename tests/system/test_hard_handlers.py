@@ -11,7 +11,7 @@ import pytest
 import zmq
 
 import zqueue
-from tests.system.harness import BarePeer, bare, is_running, wait_until
+from tests.system.harness import DEADLINE_S, BarePeer, bare, is_running, wait_until
 from zqueue.wire.codec import pack
 
 pytestmark = pytest.mark.system
@@ -80,23 +80,23 @@ def test_a_result_that_cannot_be_sent_fails_alone(app):
     for number, future in enumerate(futures):
         if number == 7:
             with pytest.raises(zqueue.RemoteError, match="the result cannot be sent"):
-                future.result(15)
+                future.result(DEADLINE_S)
         else:
-            assert future.result(15) == number
+            assert future.result(DEADLINE_S) == number
 
 
 def test_what_returns_a_coroutine_did_not_run(app, shared):
     with pytest.raises(zqueue.RemoteError, match="returned a coroutine and did not run"):
-        app.wrapped.submit().result(15)
+        app.wrapped.submit().result(DEADLINE_S)
     app.wrapped.send()
     wait_until(lambda: shared.count("dead") == 1, what="a dead letter")
 
 
 def test_a_child_of_a_handler_is_no_worker(app, shared):
     for how in ("return", "exit"):
-        pid = app.fork.submit(how).result(15)
+        pid = app.fork.submit(how).result(DEADLINE_S)
         wait_until(lambda pid=pid: not is_running(pid), what="the child's end")
-    assert app.child_can_be_ended.submit().result(15)
+    assert app.child_can_be_ended.submit().result(DEADLINE_S)
     assert shared.count("redelivered") == 0
 
 
@@ -104,13 +104,13 @@ def test_a_partial_failure_that_makes_no_sense_fails_the_call(app, shared):
     before = shared.pool.pids
     for body in ("a17", -1, 99):
         with pytest.raises(zqueue.RemoteError, match="PartialFailure names body"):
-            app.partial.submit(body).result(15)
+            app.partial.submit(body).result(DEADLINE_S)
     assert shared.pool.pids == before, "no worker died of it"
 
 
 def test_a_soft_timeout_that_python_swallows_rings_again(app):
     with pytest.raises(zqueue.TaskTimeout):
-        app.slow_finalizer.submit().result(15)
+        app.slow_finalizer.submit().result(DEADLINE_S)
 
 
 def test_pack_refuses_what_nobody_could_unpack() -> None:

@@ -51,7 +51,7 @@ class Pair:
         try:
             while not self._stop.is_set():
                 began = time.monotonic()
-                assert self._producer.submit("default", [1, 2], task="add").result(timeout=20) == 3
+                assert self._producer.submit("default", [1, 2], task="add").result(DEADLINE_S) == 3
                 self.slowest_s = max(self.slowest_s, time.monotonic() - began)
                 self.done += 1
                 self._stop.wait(0.002)
@@ -69,7 +69,7 @@ class Pair:
             wait_until(lambda: self.done > done + 5 or self.error, what="more work done")
         finally:
             self._stop.set()
-            self._thread.join(30)
+            self._thread.join(DEADLINE_S)
         assert self.error is None, repr(self.error)
 
 
@@ -301,7 +301,7 @@ def test_more_peers_than_there_may_be(attacked):
         done = attacked.pair.done
         wait_until(lambda: attacked.pair.done > done + 20, what="work meanwhile")
     # The refused and the gone make room again.
-    wait_until(lambda: _is_welcome(attacked), 10, what="room for another")
+    wait_until(lambda: _is_welcome(attacked), what="room for another")
 
 
 def _is_welcome(broker):

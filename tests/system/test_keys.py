@@ -8,7 +8,7 @@ import signal
 import pytest
 
 import zqueue
-from tests.system.harness import wait_until
+from tests.system.harness import DEADLINE_S, wait_until
 
 pytestmark = pytest.mark.system
 
@@ -55,19 +55,19 @@ def test_who_submits_again(broker, workers, produce):
     second = mine.submit("default", [0], **how)
     third = other.submit("default", [0], **how)
     with pytest.raises(zqueue.AlreadySent) as caught:
-        third.result(timeout=10)
+        third.result(DEADLINE_S)
     assert caught.value.id == third.id == first.id
     mine.flush()
     assert second.id == first.id
     assert not second.done()
     os.kill(pool.pids[0], signal.SIGCONT)
-    assert first.result(timeout=10) == second.result(timeout=10) == first.id
+    assert first.result(DEADLINE_S) == second.result(DEADLINE_S) == first.id
     with pytest.raises(zqueue.AlreadySent):
-        mine.submit("default", [0], **how).result(timeout=10)
+        mine.submit("default", [0], **how).result(DEADLINE_S)
     other.send("default", [0], **how)
     other.flush()
     free = zqueue.task_options(key="other")
-    assert mine.submit("default", [0], task="plain", options=free).result(timeout=10) != first.id
+    assert mine.submit("default", [0], task="plain", options=free).result(DEADLINE_S) != first.id
 
 
 def test_keys_outlive_a_broker_that_is_killed(start_broker, tmp_path, workers, produce, record):
@@ -82,6 +82,6 @@ def test_keys_outlive_a_broker_that_is_killed(start_broker, tmp_path, workers, p
     again = produce(broker)
     for i in range(60):
         again.send("default", [i], task="run", options=zqueue.task_options(key=f"k{i}"))
-    again.flush(timeout=20)
+    again.flush(DEADLINE_S)
     assert broker.count("deduplicated") == 50
     record.wait_for(range(50, 60))

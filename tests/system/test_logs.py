@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import zqueue
-from tests.system.harness import APPS, Processes, wait_until
+from tests.system.harness import APPS, DEADLINE_S, Processes, wait_until
 
 
 def test_every_line_is_json_and_names_the_task(processes: Processes) -> None:
@@ -14,7 +14,7 @@ def test_every_line_is_json_and_names_the_task(processes: Processes) -> None:
     url = json.loads(said[0])["message"].split()[2]
     pool = processes.zqueue("--log-format", "json", "worker", str(APPS / "traced.py"), "--url", url)
     with zqueue.Producer(url) as producer:
-        producer.submit("default", [1, 2], task="add").result(timeout=10)
+        producer.submit("default", [1, 2], task="add").result(DEADLINE_S)
         producer.send("default", [], task="fail")
 
     def lines() -> list[dict[str, object]]:

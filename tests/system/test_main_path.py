@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 import zqueue
-from tests.system.harness import APPS, HELLO, bare, header, receive, wait_until
+from tests.system.harness import APPS, DEADLINE_S, HELLO, bare, header, receive, wait_until
 
 pytestmark = pytest.mark.system
 
@@ -88,14 +88,14 @@ def test_many_futures_each_get_their_own_result(jobs):
 
 
 def test_arguments_by_name(jobs):
-    assert jobs.add.submit(1, b=2, c=3).result(timeout=5) == 6
-    assert jobs.add.submit(a=1).result(timeout=5) == 1
-    assert jobs.add.submit(b=1, a=1).result(timeout=5) == 2
+    assert jobs.add.submit(1, b=2, c=3).result(DEADLINE_S) == 6
+    assert jobs.add.submit(a=1).result(DEADLINE_S) == 1
+    assert jobs.add.submit(b=1, a=1).result(DEADLINE_S) == 2
 
 
 def test_a_body_of_megabytes(jobs):
     value = b"x" * (8 << 20)
-    assert jobs.echo.submit(value).result(timeout=20) == value
+    assert jobs.echo.submit(value).result(DEADLINE_S) == value
 
 
 def test_map_gives_results_in_order(jobs):
@@ -129,7 +129,7 @@ def test_with_app_waits_for_the_confirms(jobs, served):
 
 def test_an_app_connects_anew_after_close(jobs):
     jobs.app.close()
-    assert jobs.add.submit(1, 1).result(timeout=5) == 2
+    assert jobs.add.submit(1, 1).result(DEADLINE_S) == 2
 
 
 # --- failures of handlers ---
@@ -137,7 +137,7 @@ def test_an_app_connects_anew_after_close(jobs):
 
 def test_an_exception_arrives_with_its_remote_traceback(jobs):
     with pytest.raises(zqueue.RemoteError) as caught:
-        jobs.fail.submit("no luck").result(timeout=5)
+        jobs.fail.submit("no luck").result(DEADLINE_S)
     assert caught.value.type_name == "ValueError"
     assert "no luck" in str(caught.value)
     cause = str(caught.value.__cause__)
@@ -166,8 +166,8 @@ def test_a_failure_that_was_sent_is_logged_by_the_worker(jobs, served):
 def test_system_exit_in_a_handler_is_a_failure_and_ends_no_worker(jobs, served):
     pids = set(served.broker.worker_pids())
     with pytest.raises(zqueue.RemoteError, match="SystemExit"):
-        jobs.leave.submit(3).result(timeout=5)
-    assert jobs.add.submit(1, 1).result(timeout=5) == 2
+        jobs.leave.submit(3).result(DEADLINE_S)
+    assert jobs.add.submit(1, 1).result(DEADLINE_S) == 2
     assert set(served.broker.worker_pids()) == pids
 
 
@@ -183,11 +183,11 @@ def test_a_failure_fails_nobody_else(jobs, task, fails, kind):
     futures = [getattr(jobs, task).submit(number) for number in range(300)]
     for number, future in enumerate(futures):
         if fails(number):
-            error = future.exception(timeout=10)
+            error = future.exception(DEADLINE_S)
             assert isinstance(error, zqueue.RemoteError)
             assert kind in repr(error)
         else:
-            assert future.result(timeout=10) == number
+            assert future.result(DEADLINE_S) == number
 
 
 def test_wrong_arguments_are_the_caller_s_type_error(jobs):
@@ -197,7 +197,7 @@ def test_wrong_arguments_are_the_caller_s_type_error(jobs):
 
 def test_wrong_arguments_of_others_are_the_handler_s_type_error(jobs):
     with pytest.raises(zqueue.RemoteError, match="TypeError"):
-        jobs.app.producer.submit("default", [1, 2, 3, 4], task="add").result(timeout=5)
+        jobs.app.producer.submit("default", [1, 2, 3, 4], task="add").result(DEADLINE_S)
 
 
 # --- unknown tasks ---
@@ -211,7 +211,7 @@ def test_sending_an_unknown_task_makes_a_dead_letter(jobs, produce, served, run)
     letter = json.loads(done.stdout)[0]
     assert (letter["task"], letter["body"]) == ("no_such_task", [1])
     assert letter["error"] == "UnknownTask"
-    assert jobs.add.submit(1, 1).result(timeout=5) == 2
+    assert jobs.add.submit(1, 1).result(DEADLINE_S) == 2
 
 
 # --- async handlers ---
@@ -220,13 +220,13 @@ def test_sending_an_unknown_task_makes_a_dead_letter(jobs, produce, served, run)
 def test_async_tasks_run_side_by_side(jobs):
     began = time.monotonic()
     futures = [jobs.nap.submit(i, 0.5) for i in range(40)]
-    assert [future.result(timeout=15) for future in futures] == list(range(40))
+    assert [future.result(DEADLINE_S) for future in futures] == list(range(40))
     assert time.monotonic() - began < 15, "one after the other they take 20 s"
 
 
 def test_an_async_exception_arrives(jobs):
     with pytest.raises(zqueue.RemoteError, match="LookupError: gone") as caught:
-        jobs.fail_soon.submit("gone").result(timeout=5)
+        jobs.fail_soon.submit("gone").result(DEADLINE_S)
     assert "raise LookupError(text)" in str(caught.value.__cause__)
 
 
@@ -273,17 +273,17 @@ def test_a_submitted_body_learns_of_its_own_failure_only(batches):
     futures = [batches.index.submit({"id": n, "bad": n % 5 == 0}) for n in range(100)]
     for n, future in enumerate(futures):
         if n % 5:
-            assert future.result(timeout=5) is None
+            assert future.result(DEADLINE_S) is None
         else:
             with pytest.raises(zqueue.RemoteError, match=f"event {n} is bad"):
-                future.result(timeout=5)
+                future.result(DEADLINE_S)
 
 
 def test_a_batch_that_raises_fails_as_a_whole(batches):
     futures = [batches.refuse_all.submit({"id": n}) for n in range(10)]
     for future in futures:
         with pytest.raises(zqueue.RemoteError, match="none of"):
-            future.result(timeout=5)
+            future.result(DEADLINE_S)
 
 
 def test_an_async_batch_handler(batches, gathering):
@@ -296,7 +296,7 @@ def test_a_plain_producer_feeds_a_batch_queue(batches, gathering):
     with zqueue.Producer(gathering.broker.url) as producer:
         producer.send("events", {"id": "one"})
         assert producer.send_many("events", ({"id": n} for n in range(300))) == 300
-        producer.flush(timeout=10)
+        producer.flush(DEADLINE_S)
     gathering.record.wait_for(["one", *range(300)])
 
 
@@ -314,10 +314,10 @@ def test_threads_share_one_producer(jobs, produce, served):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(DEADLINE_S)
     producer.flush()
     wanted = {f"{number}-{i}" for number in range(8) for i in range(500)}
-    served.record.wait_for(wanted, 30)
+    served.record.wait_for(wanted)
     assert Counter(served.record.ids()) == Counter(wanted)
 
 
@@ -325,13 +325,13 @@ def test_threads_submit_through_one_app(jobs):
     results: dict[int, list[int]] = {}
 
     def ask(number):
-        results[number] = [jobs.add.submit(number, i).result(timeout=10) for i in range(100)]
+        results[number] = [jobs.add.submit(number, i).result(DEADLINE_S) for i in range(100)]
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(DEADLINE_S)
     assert results == {n: [n + i for i in range(100)] for n in range(8)}
 
 
@@ -355,7 +355,7 @@ def test_a_body_that_cannot_be_packed(broker, produce):
             with pytest.raises(zqueue.BodyError):
                 call(body)
     producer.send("q", "still usable")
-    producer.flush(timeout=5)
+    producer.flush(DEADLINE_S)
 
 
 def test_a_body_over_the_limit(broker, produce):
@@ -366,14 +366,14 @@ def test_a_body_over_the_limit(broker, produce):
     with pytest.raises(zqueue.BodyTooLarge, match="over the limit"):
         producer.send_many("q", [body])
     producer.send("q", "small")
-    producer.flush(timeout=5)
+    producer.flush(DEADLINE_S)
     assert broker.queue("q")["ready"] == 1
 
 
 def test_bodies_that_are_large_only_together(broker, produce):
     producer = produce(broker)
     producer.send_many("q", [b"x" * (6 << 20)] * 5)
-    producer.flush(timeout=20)
+    producer.flush(DEADLINE_S)
     assert broker.queue("q")["ready"] == 5
 
 

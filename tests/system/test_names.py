@@ -10,7 +10,7 @@ import signal
 import pytest
 
 import zqueue
-from tests.system.harness import wait_until
+from tests.system.harness import DEADLINE_S, wait_until
 
 pytestmark = pytest.mark.system
 
@@ -122,12 +122,12 @@ def test_the_name_is_the_programs_and_not_its_workers(broker, workers, load, rec
     child = os.fork()
     if not child:
         named.leaf.send("child")
-        named.app.flush(timeout=10)
+        named.app.flush(DEADLINE_S)
         os.write(write, b"sent")
         os._exit(0)
     assert os.read(read, 4) == b"sent"
     os.waitpid(child, 0)
-    assert named.branch.submit("parent").result(timeout=10) == "parent", "it still has the name"
+    assert named.branch.submit("parent").result(DEADLINE_S) == "parent", "it still has the name"
     record.wait_for(["child", "parent"])
 
 
@@ -136,7 +136,7 @@ def test_a_future_knows_the_id_that_its_handler_sees(broker, workers, produce):
     producer = produce(broker)
     futures = [producer.submit("default", [0], task="plain") for _ in range(50)]
     assert futures[0].id is not None, "no batch was unconfirmed"
-    assert [future.result(timeout=10) for future in futures] == [future.id for future in futures]
+    assert [future.result(DEADLINE_S) for future in futures] == [future.id for future in futures]
     with pytest.raises(zqueue.ConfigError, match="name="):
         producer.earlier_results()
 

@@ -14,7 +14,7 @@ import pytest
 import zqueue
 import zqueue.otel
 from tests.system.conftest import StartWorkers
-from tests.system.harness import APPS, Broker, wait_until
+from tests.system.harness import APPS, DEADLINE_S, Broker, wait_until
 
 Span = dict[str, Any]
 
@@ -43,14 +43,14 @@ def run(app: ModuleType, count: int) -> list[Span]:
     """Spans of the worker, once there are so many."""
 
     def there() -> list[Span] | None:
-        spans: list[Span] = app.spans.submit().result(timeout=10)
+        spans: list[Span] = app.spans.submit().result(DEADLINE_S)
         return spans if len(spans) >= count else None
 
     return wait_until(there, what=f"{count} spans of the worker") or []
 
 
 def test_send_wait_and_process_are_one_trace(app: ModuleType) -> None:
-    assert app.add.submit(1, 2).result(timeout=10) == 3
+    assert app.add.submit(1, 2).result(DEADLINE_S) == 3
     wait, process = run(app, 2)
     (send,) = [span for span in sent(app) if span["attributes"]["zqueue.task"] == "add"]
     assert (send["name"], wait["name"], process["name"]) == (
@@ -81,7 +81,7 @@ def test_the_senders_own_span_is_the_parent(app: ModuleType) -> None:
 
 def test_a_failure_is_told(app: ModuleType) -> None:
     with pytest.raises(zqueue.RemoteError, match="no such order"):
-        app.fail.submit().result(timeout=10)
+        app.fail.submit().result(DEADLINE_S)
     _, process = run(app, 2)
     assert process["failed"]
 

@@ -201,5 +201,5 @@ def test_a_drain_with_no_puller_says_what_is_lost(start_broker, produce, tmp_pat
     producer.send("out", 1)
     producer.flush()
     broker.process.send(signal.SIGTERM)
-    assert broker.process.wait(5) == 5
+    assert broker.process.wait() == 5
     assert "lost" in broker.process.err

@@ -7,13 +7,12 @@ import pty
 import resource
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 import zqueue
-from tests.system.harness import APPS, is_running, wait_until
+from tests.system.harness import APPS, DEADLINE_S, is_running, wait_until
 
 pytestmark = pytest.mark.system
 
@@ -34,11 +33,11 @@ def test_a_task_that_exits_is_a_crash_whatever_its_code(broker, workers, load):
     pool = workers(broker, "unruly.py", 1)
     unruly = load(broker, "unruly.py")
     with pytest.raises(zqueue.WorkerLost, match=f"exit code {code}"):
-        unruly.exit_at_once.submit(code).result(timeout=30)
+        unruly.exit_at_once.submit(code).result(DEADLINE_S)
     unruly.exit_at_once.send(code)
-    wait_until(lambda: broker.count("dead") == 1, 30, what="a dead letter")
+    wait_until(lambda: broker.count("dead") == 1, what="a dead letter")
     assert broker.count("workers_lost") == 6
-    assert unruly.pid.submit().result(timeout=15)
+    assert unruly.pid.submit().result(DEADLINE_S)
     assert pool.process.err.count(f"died (exit code {code})") == 6
 
 
@@ -50,7 +49,7 @@ def test_a_child_of_a_task_that_is_killed_for_its_timeout(broker, workers, load,
     path = tmp_path / "child"
     late = load(broker, "unruly.py").wait_for_a_child.submit(str(path))
     with pytest.raises(zqueue.TaskTimeout):
-        late.result(timeout=15)
+        late.result(DEADLINE_S)
     wait_until(lambda: not is_running(written(path)), what="the child's end")
 
 
@@ -58,7 +57,7 @@ def test_a_child_of_a_task_that_kills_its_worker(broker, workers, load, tmp_path
     workers(broker, "unruly.py", 1)
     path = tmp_path / "child"
     with pytest.raises(zqueue.WorkerLost):
-        load(broker, "unruly.py").die_with_a_child.submit(str(path)).result(timeout=30)
+        load(broker, "unruly.py").die_with_a_child.submit(str(path)).result(DEADLINE_S)
     wait_until(lambda: not is_running(written(path)), what="the child's end")
 
 
@@ -75,7 +74,7 @@ def test_a_child_of_a_task_that_meets_the_drain_deadline(broker, workers, load, 
 def test_a_child_can_be_interrupted(broker, workers, load):
     """What a worker does with SIGINT is not inherited."""
     workers(broker, "unruly.py", 1)
-    ended = load(broker, "unruly.py").interrupt_a_child.submit().result(timeout=15)
+    ended = load(broker, "unruly.py").interrupt_a_child.submit().result(DEADLINE_S)
     assert ended == -signal.SIGINT
 
 
@@ -89,7 +88,7 @@ def test_a_reload_replaces_a_worker_that_hangs(broker, workers, load, tmp_path):
     load(broker, "unruly.py").wait_for_long.send(str(path))
     child = written(path)
     pool.process.send(signal.SIGHUP)
-    wait_until(lambda: not before & set(pool.pids) and len(pool.pids) == 2, 30, what="two new ones")
+    wait_until(lambda: not before & set(pool.pids) and len(pool.pids) == 2, what="two new ones")
     assert not is_running(child)
     assert "did not finish within 1 s" in pool.process.err
     assert broker.count("workers_lost") == 0
@@ -101,29 +100,25 @@ def test_a_timeout_holds_during_a_reload(broker, workers, load, tmp_path):
     wait_until(lambda: broker.queue("timed")["leased"] == 1, what="the task's beginning")
     pool.process.send(signal.SIGHUP)
     with pytest.raises(zqueue.TaskTimeout):
-        late.result(timeout=15)
+        late.result(DEADLINE_S)
 
 
 def test_a_worker_that_still_imports_ends_at_once(processes, broker, tmp_path):
     (tmp_path / "slow.py").write_text(f"{APP}print('importing', flush=True)\n"
                                       "import time\ntime.sleep(600)\n")  # fmt: skip
-    pool = processes.zqueue("worker", "slow.py", "--url", broker.url)
+    pool = processes.zqueue("worker", "slow.py", "--url", broker.url, "--drain-timeout", "600")
     wait_until(lambda: "importing" in pool.out, what="the import")
-    began = time.monotonic()
     pool.send(signal.SIGTERM)
     assert pool.wait() == 0
-    assert time.monotonic() - began < 5, "the drain timeout is 30 s"
 
 
 def test_a_thread_that_a_task_left_does_not_hold_up_the_end(broker, workers, load, tmp_path):
     """And what was registered with atexit is called all the same."""
-    pool = workers(broker, "unruly.py", 1)
+    pool = workers(broker, "unruly.py", 1, "--drain-timeout", "600")
     path = tmp_path / "at-exit"
-    load(broker, "unruly.py").leave_a_thread.submit(str(path)).result(timeout=15)
-    began = time.monotonic()
+    load(broker, "unruly.py").leave_a_thread.submit(str(path)).result(DEADLINE_S)
     pool.process.send(signal.SIGTERM)
     assert pool.process.wait() == 0
-    assert time.monotonic() - began < 10, "the drain timeout is 30 s"
     assert path.exists()
     assert "left-behind" in pool.process.err
 
@@ -144,7 +139,7 @@ def test_ctrl_c_in_a_terminal_lets_tasks_finish(broker, record, load):
         os.write(terminal, b"\x03")
         wait_until(lambda: not broker.info()["workers"][0]["credit"], what="its effect")
         record.open_gate()
-        assert slow.result(timeout=15) == "slow"
+        assert slow.result(DEADLINE_S) == "slow"
         codes = []
         wait_until(lambda: codes.append(ended := os.waitpid(pid, os.WNOHANG)) or ended[0])
         assert os.waitstatus_to_exitcode(codes[-1][1]) == 0
@@ -160,11 +155,14 @@ def test_ctrl_c_in_a_terminal_lets_tasks_finish(broker, record, load):
 
 
 def test_many_workers_with_a_slow_import_start_together(processes, broker, tmp_path):
-    (tmp_path / "slow.py").write_text(f"import time\ntime.sleep(2)\n{APP}")
-    began = time.monotonic()
-    processes.zqueue("worker", "slow.py", "--url", broker.url, "-p", "8")
-    wait_until(lambda: len(broker.worker_pids()) == 8, 60, what="eight workers")
-    assert time.monotonic() - began < 8 * 2
+    """After the first, which shows whether the app can be used, four at a time: here an import
+    ends only when that many have begun."""
+    (tmp_path / "slow.py").write_text(
+        f"import os, pathlib, time\npathlib.Path(f'{{os.getpid()}}.here').touch()\n"
+        f"while 1 < len(list(pathlib.Path().glob('*.here'))) < 5:\n    time.sleep(0.02)\n{APP}"
+    )
+    processes.zqueue("worker", "slow.py", "--url", broker.url, "-p", "5")
+    wait_until(lambda: len(broker.worker_pids()) == 5, what="five workers")
 
 
 def test_what_workers_are_given_is_in_no_command_line(broker, workers):
@@ -241,9 +239,9 @@ def test_a_queue_that_no_task_has(processes, broker, tmp_path):
 def test_a_worker_is_replaced_after_so_many_tasks(broker, workers, load):
     pool = workers(broker, "unruly.py", 1, "--max-tasks", "200")
     pid = load(broker, "unruly.py").pid
-    ran = [future.result(timeout=30) for future in [pid.submit() for _ in range(300)]]
+    ran = [future.result(DEADLINE_S) for future in [pid.submit() for _ in range(300)]]
     wait_until(lambda: pool.pids and ran[0] not in pool.pids, what="another worker")
-    assert pid.submit().result(timeout=15) != ran[0]
+    assert pid.submit().result(DEADLINE_S) != ran[0]
     assert "is replaced: it has run" in pool.process.err
     state = broker.wait_idle()
     assert (state["counters"]["workers_lost"], state["counters"]["dead"]) == (0, 0)
@@ -252,10 +250,10 @@ def test_a_worker_is_replaced_after_so_many_tasks(broker, workers, load):
 def test_a_worker_that_holds_too_much_memory_is_replaced(broker, workers, load):
     pool = workers(broker, "unruly.py", 1, "--max-memory", "256M")
     unruly = load(broker, "unruly.py")
-    before = unruly.grow.submit(1 << 20).result(timeout=15)
-    assert unruly.grow.submit(300 << 20).result(timeout=15) == before
+    before = unruly.grow.submit(1 << 20).result(DEADLINE_S)
+    assert unruly.grow.submit(300 << 20).result(DEADLINE_S) == before
     wait_until(lambda: pool.pids and before not in pool.pids, what="another worker")
-    assert unruly.pid.submit().result(timeout=15) != before
+    assert unruly.pid.submit().result(DEADLINE_S) != before
     assert " MiB\n" in pool.process.err
     assert broker.count("workers_lost") == 0
 
@@ -287,8 +285,8 @@ def test_a_pool_that_cannot_start_processes_keeps_those_it_has(broker, workers, 
     resource.prlimit(pool.process.pid, resource.RLIMIT_NOFILE, (3, limit[1]))
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: "cannot start a worker" in pool.process.err, what="a word about it")
-    assert load(broker, "unruly.py").pid.submit().result(timeout=15) == other
+    assert load(broker, "unruly.py").pid.submit().result(DEADLINE_S) == other
     resource.prlimit(pool.process.pid, resource.RLIMIT_NOFILE, limit)
-    wait_until(lambda: len(pool.pids) == 2, 30, what="two workers again")
+    wait_until(lambda: len(pool.pids) == 2, what="two workers again")
     assert pool.process.err.count("cannot start a worker") == 1
     assert other in pool.pids

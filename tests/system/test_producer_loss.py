@@ -21,7 +21,7 @@ def run_program(processes, program, broker, **options):
     process = processes.python(
         program, env={**os.environ, "ZQUEUE_URL": getattr(broker, "url", broker)}, **options
     )
-    return process.wait(30), process.err
+    return process.wait(), process.err
 
 
 # --- nobody there ---
@@ -41,7 +41,7 @@ def test_without_a_broker_the_first_call_says_so(tmp_path, produce, scheme):
         began = time.monotonic()
         with pytest.raises(zqueue.BrokerLost) as caught:
             call(producer)
-        assert 0.2 < time.monotonic() - began < 2
+        assert 0.2 < time.monotonic() - began < 5, "by default it is 5 s"
         assert url in str(caught.value)
         assert "zqueue broker" in str(caught.value), "what to do about it"
 
@@ -53,7 +53,7 @@ def test_a_producer_finds_a_broker_that_starts_later(start_broker, produce, tmp_
     broker = start_broker(url=f"ipc://{tmp_path}/later")
     thread.join(DEADLINE_S)
     assert not thread.is_alive()
-    producer.flush(timeout=5)
+    producer.flush(DEADLINE_S)
     assert broker.queue("q")["ready"] == 1
 
 
@@ -74,7 +74,7 @@ def test_what_was_not_confirmed_is_sent_to_the_new_broker(
     broker.restart()
     for i in range(100):
         producer.send("default", [f"c{i}"], task="run")
-    producer.flush(timeout=10)
+    producer.flush(DEADLINE_S)
     wanted = {f"{letter}{i}" for letter in "bc" for i in range(100)}
     assert broker.queue("default")["ready"] == len(wanted)
     workers(broker, "jobs.py", 1)
@@ -86,7 +86,7 @@ def test_a_producer_that_keeps_sending_goes_on_after_kills_of_the_broker(
     broker, workers, produce, record
 ):
     workers(broker, "jobs.py", 1)
-    producer = produce(broker, timeout=20)
+    producer = produce(broker, timeout=60)
     sent = 0
     stop = threading.Event()
 
@@ -108,10 +108,10 @@ def test_a_producer_that_keeps_sending_goes_on_after_kills_of_the_broker(
         wait_until(lambda: len(record.lines()) > count + 200, what="progress")
     finally:
         stop.set()
-        thread.join(30)
+        thread.join(DEADLINE_S)
     assert not thread.is_alive()
-    producer.flush(timeout=10)
-    state = broker.wait_idle(30)
+    producer.flush(DEADLINE_S)
+    state = broker.wait_idle()
     ran = set(record.ids())
     assert ran <= set(range(sent)), "nothing ran that was not sent"
     assert set(range(after, sent)) <= ran, "all that was sent after the last kill ran"
@@ -132,7 +132,7 @@ def test_a_map_over_a_restarted_broker_fails_and_does_not_hang(broker, load):
     thread.start()
     wait_until(lambda: broker.queue("default")["ready"] == 1_000, what="tasks in the queue")
     broker.restart()
-    thread.join(10)
+    thread.join(DEADLINE_S)
     assert [type(error) for error in caught] == [zqueue.ResultLost]
 
 
@@ -152,7 +152,7 @@ def test_results_on_their_way_survive_the_loss_of_a_producer_s_connection(
         wait_until(lambda: broker.info()["workers"], what="the worker's return")
     for i, future in enumerate(futures):
         try:
-            assert future.result(timeout=20) == i
+            assert future.result(DEADLINE_S) == i
         except zqueue.ResultLost:
             pass  # May be, if said so; it must not hang.
     broker.wait_idle()
@@ -170,7 +170,7 @@ def test_a_broker_that_was_stopped_goes_on(start_broker, workers, produce, recor
     wait_until(lambda: time.monotonic() - stopped > 2.0, what="2 s")
     broker.process.send(signal.SIGCONT)
     producer.send_many("default", ([i] for i in range(1_000, 1_500)), task="run")
-    producer.flush(timeout=10)
+    producer.flush(DEADLINE_S)
     record.wait_for(range(1_500))
     state = broker.wait_idle()
     assert state["counters"]["published"] == 1_500, "what came twice was taken once"
@@ -185,8 +185,8 @@ def test_flush_without_a_broker_raises_at_its_deadline(broker, produce):
     producer.send("q", 2)
     began = time.monotonic()
     with pytest.raises((zqueue.BrokerLost, zqueue.TimedOut)) as caught:
-        producer.flush(timeout=1.5)
-    assert 1 < time.monotonic() - began < 3
+        producer.flush(timeout=0.5)
+    assert 0.4 < time.monotonic() - began < 20, "by default it is 30 s"
     assert broker.url in str(caught.value)
     assert isinstance(caught.value, zqueue.BrokerLost)
 
@@ -241,7 +241,7 @@ while True:
     process.kill()
     confirmed = max(map(int, process.out.split()))
     workers(broker, "jobs.py", 1)
-    broker.wait_idle(30)
+    broker.wait_idle()
     assert set(range(confirmed)) <= set(record.ids())
 
 
@@ -294,7 +294,7 @@ producer.send("q", 2)
     broker.process.kill()
     process.popen.stdin.write(b"\n")
     process.popen.stdin.close()
-    process.wait(15)
+    process.wait()
     assert "not confirmed" in process.err
     assert broker.url in process.err
     assert "Traceback" not in process.err
@@ -403,7 +403,7 @@ def test_a_full_queue_is_an_answer_and_nothing_of_it_is_lost(
     assert broker.queue("default")["ready"] <= 250
     workers(broker, "jobs.py", 1)
     producer.flush()
-    broker.wait_idle(30)
+    broker.wait_idle()
     assert sorted(record.ids()) == list(range(accepted))
 
 
@@ -431,10 +431,10 @@ def test_a_blocked_send_goes_on_when_a_worker_appears(start_broker, produce, wor
     wait_until(is_blocked, every=0.3, what="a blocked producer")
     assert sent < total
     workers(broker, "jobs.py", 2)
-    thread.join(30)
+    thread.join(DEADLINE_S)
     assert sent == total
     producer.flush()
-    assert broker.wait_idle(30)["counters"]["redelivered"] == 0
+    assert broker.wait_idle()["counters"]["redelivered"] == 0
     assert sorted(record.ids()) == list(range(total))
 
 
@@ -443,10 +443,8 @@ def test_a_full_queue_does_not_block_sends_to_another(start_broker, produce, wor
     producer = produce(broker)
     fill(producer, "nobody-serves-it")
     workers(broker, "jobs.py", 1)
-    began = time.monotonic()
-    producer.send_many("default", ([i] for i in range(20_000)), task="run", timeout=15)
+    producer.send_many("default", ([i] for i in range(20_000)), task="run", timeout=DEADLINE_S)
     record.wait_for(range(20_000))
-    assert time.monotonic() - began < 15
 
 
 def test_what_waits_for_a_full_queue_neither_stops_nor_is_forgotten_by_many_other_batches(
@@ -464,7 +462,7 @@ def test_what_waits_for_a_full_queue_neither_stops_nor_is_forgotten_by_many_othe
             workers(broker, "jobs.py", 1, "-Q", "default")
     workers(broker, "jobs.py", 1, "-Q", "other")
     producer.flush()
-    broker.wait_idle(30)
+    broker.wait_idle()
     assert sorted(record.ids()) == list(range(accepted))
 
 
@@ -483,5 +481,5 @@ def test_a_draining_broker_takes_nothing_and_its_producers_wait_for_the_next(
     assert broker.process.wait() == 0
     assert "later" not in record.ids()
     broker.start()
-    producer.flush(timeout=10)
+    producer.flush(DEADLINE_S)
     record.wait_for(["later"])

@@ -12,15 +12,7 @@ import msgpack
 import pytest
 import zmq
 
-from tests.system.harness import (
-    APPS,
-    HELLO,
-    WELCOME,
-    bare,
-    header,
-    receive,
-    wait_until,
-)
+from tests.system.harness import APPS, DEADLINE_S, HELLO, WELCOME, bare, header, receive, wait_until
 
 pytestmark = pytest.mark.system
 
@@ -71,7 +63,7 @@ def heard_of(future):
 def test_its_submitter_hears_how_far_a_task_has_come(steps, name):
     future = getattr(steps, name).submit(STEPS)
     heard, threads = heard_of(future)
-    future.result(20)
+    future.result(DEADLINE_S)
     assert future.progress == (STEPS, STEPS), "the end is always told"
     assert heard[-1] == (STEPS, STEPS)
     assert heard == sorted(heard)
@@ -85,7 +77,7 @@ def test_each_of_many_hears_of_its_own(steps, name):
     """Tasks of one batch, and of several, run before and beside one another."""
     task = getattr(steps, name)
     futures = [task.submit(count) for count in (1, 2, 3, 4, 5, 6)]
-    ids = [future.result(30) for future in futures]
+    ids = [future.result(DEADLINE_S) for future in futures]
     assert len(set(ids)) == len(ids)
     for count, future in enumerate(futures, 1):
         assert future.progress == (count, count)
@@ -119,7 +111,7 @@ def test_what_runs_in_the_event_loop_is_told_too(steps, served):
     assert first[3] == 40
     wait_until(lambda: running()[2] > first[2], what="later steps")
     assert running()[1] > first[1]
-    future.result(20)
+    future.result(DEADLINE_S)
 
 
 def test_progress_begins_anew_when_a_task_runs_again(own_steps, broker, workers, record):
@@ -129,15 +121,15 @@ def test_progress_begins_anew_when_a_task_runs_again(own_steps, broker, workers,
     os.kill(record.entries()[0]["pid"], signal.SIGKILL)
     wait_until(lambda: len(heard) == 2, what="the same word of the second run")
     record.open_gate()
-    assert future.result(20) == record.entries()[-1]["id"]
+    assert future.result(DEADLINE_S) == record.entries()[-1]["id"]
 
 
 def test_a_soft_time_out_in_the_midst_of_it_breaks_nothing(steps):
     """The alarm may ring inside `progress`, where a lock is held."""
     for _ in range(20):
         with pytest.raises(Exception, match="TaskTimeout"):
-            steps.hurry.submit().result(20)
-    assert steps.plain.submit(1).result(20)
+            steps.hurry.submit().result(DEADLINE_S)
+    assert steps.plain.submit(1).result(DEADLINE_S)
 
 
 @pytest.mark.alone
@@ -147,7 +139,7 @@ def test_what_comes_for_an_async_worker_is_not_kept_waiting_by_progress(steps):
     slowest = 0.0
     for _ in range(100):
         began = time.monotonic()
-        steps.who_async.submit("x").result(20)
+        steps.who_async.submit("x").result(DEADLINE_S)
         slowest = max(slowest, time.monotonic() - began)
     assert not all(future.done() for future in busy), "otherwise nothing was tried"
     assert slowest < 0.4
@@ -165,7 +157,7 @@ def test_an_id_is_the_same_after_a_kill_and_no_other_tasks(own_steps, broker, wo
     for pid in {entry["pid"] for entry in record.entries()}:
         os.kill(pid, signal.SIGKILL)
     record.open_gate()
-    ids = [future.result(30) for future in futures]
+    ids = [future.result(DEADLINE_S) for future in futures]
     assert len(set(ids)) == 12
     runs = [entry for entry in record.entries() if entry["stage"] == "begin"]
     assert {entry["mark"]: entry["id"] for entry in runs} == dict(enumerate(ids))
@@ -217,7 +209,7 @@ def test_a_handler_finds_the_trace_context_of_its_task(steps, name):
         task.submit(2),
         task.options(traceparent=OTHER).submit(mark=3),
     ]
-    found = [future.result(20)["traceparent"] for future in futures]
+    found = [future.result(DEADLINE_S)["traceparent"] for future in futures]
     assert found == [TRACEPARENT, "", OTHER]
 
 
@@ -248,8 +240,8 @@ def test_a_broken_trace_context_kills_no_batch_handler(steps, produce, served):
     producer = produce(served.broker)
     for body in BROKEN:
         with pytest.raises(Exception, match="ProtocolError"):
-            producer.submit("batches", body, task="index").result(20)
-    assert steps.index.submit("fine").result(20) is None
+            producer.submit("batches", body, task="index").result(DEADLINE_S)
+    assert steps.index.submit("fine").result(DEADLINE_S) is None
     assert served.broker.worker_pids() == [pid]
     assert served.count("workers_lost") == 0
 

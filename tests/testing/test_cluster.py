@@ -13,6 +13,7 @@ import pytest
 import zqueue
 from zqueue.net.processes import is_running
 from zqueue.testing import Cluster, Process, Processes, wait_until
+from zqueue.testing.waiting import DEADLINE_S
 
 pytestmark = pytest.mark.system
 
@@ -49,10 +50,10 @@ def test_workers_and_broker_are_killed_and_started_again(app_file: Path) -> None
         killed = cluster.workers.kill_worker()
         wait_until(lambda: len(pids := cluster.worker_pids()) == 2 and killed not in pids)
         future = app.producer.submit("default", [], task="pid")
-        assert future.result(20) in cluster.workers.pids
+        assert future.result(DEADLINE_S) in cluster.workers.pids
         cluster.broker.restart()
         future = app.producer.submit("default", [], task="pid")
-        assert future.result(20) in cluster.workers.pids
+        assert future.result(DEADLINE_S) in cluster.workers.pids
         assert cluster.wait_idle()["counters"]["done"] == 1
         assert cluster.workers.process.stop() == 0
         everybody = [process.pid for process in cluster.processes.all]

@@ -17,6 +17,7 @@ import pytest
 
 import zqueue
 from zqueue.testing import InProcess
+from zqueue.testing.waiting import DEADLINE_S
 
 FOREIGN = "tcp://127.0.0.1:9"
 app = zqueue.App(FOREIGN, retries=0)
@@ -72,10 +73,10 @@ def pool() -> Iterator[InProcess]:
 
 
 def test_plain_async_and_batch_handlers_run_here(pool: InProcess) -> None:
-    pid, thread = where.submit().result(10)
+    pid, thread = where.submit().result(DEADLINE_S)
     assert pid == os.getpid()
     assert thread != threading.current_thread().name
-    assert [future.result(10) for future in [meet.submit(3) for _ in range(3)]] == [3, 3, 3]
+    assert [future.result(DEADLINE_S) for future in [meet.submit(3) for _ in range(3)]] == [3, 3, 3]
     index.send_many(range(120))
     pool.wait_idle()
     assert sorted(gathered) == list(range(120))
@@ -89,7 +90,7 @@ def test_idle_means_that_what_tasks_sent_is_done_too(pool: InProcess) -> None:
 
 def test_failures_are_letters_and_errors(pool: InProcess) -> None:
     with pytest.raises(zqueue.RemoteError, match="asked"):
-        fail.submit("asked").result(10)
+        fail.submit("asked").result(DEADLINE_S)
     fail.send("not asked")
     pool.wait_idle()
     (letter,) = pool.dead()
@@ -104,18 +105,18 @@ def test_time_limits_that_need_a_process_have_no_effect(pool: InProcess) -> None
     with pytest.raises(TimeoutError):
         future.result(0.5)
     gates["a"].set()
-    assert future.result(10) == "longer than its time"
+    assert future.result(DEADLINE_S) == "longer than its time"
     assert signal.getsignal(signal.SIGALRM) is before
 
 
 def test_without_a_worker_tasks_wait_and_the_brokers_limits_hold() -> None:
     with InProcess(app, worker=False, queue_tasks_max=3) as pool:
         where.send()
-        app.flush(10)
+        app.flush(DEADLINE_S)
         assert pool.queue("default")["ready"] == 1
         assert pool.queue("no such queue")["ready"] == 0
         with pytest.raises(AssertionError, match="an idle broker"):
-            pool.wait_idle(0)
+            pool.wait_idle()
         with pytest.raises(zqueue.QueueFull):
             index.options(wait=0).send_many(range(1_000_000))
 
@@ -130,7 +131,7 @@ def test_nothing_is_left_behind() -> None:
         before, descriptors = traces(), len(os.listdir("/proc/self/fd"))
         with InProcess(app) as pool:
             assert app.url == pool.url != FOREIGN
-            assert meet.submit(1).result(10)
+            assert meet.submit(1).result(DEADLINE_S)
             folder = pool.folder
         assert not folder.exists()
     assert traces() == before, "the second time nothing new is there"
@@ -141,7 +142,7 @@ def test_a_test_may_leave_tasks_and_run_another_pool_after_it() -> None:
     with InProcess(app, worker=False):
         where.send()  # Nobody runs it, and its broker ends.
     with InProcess(app) as pool:
-        assert where.submit().result(10)
+        assert where.submit().result(DEADLINE_S)
         assert pool.count("done") == 1
 
 

@@ -94,9 +94,9 @@ class TestInfoAgain:
         process = processes.zqueue("info", "-i", "0.1", "--url", mail.url)
         wait_until(lambda: "mail" in process.out, what="a broker with a queue")
         mail.process.kill()
-        wait_until(lambda: "no broker answers at" in process.err, what="its absence", timeout=20)
+        wait_until(lambda: "no broker answers at" in process.err, what="its absence")
         mail.start()
-        wait_until(lambda: f"pid {mail.pid} " in process.out, what="the new one", timeout=20)
+        wait_until(lambda: f"pid {mail.pid} " in process.out, what="the new one")
         assert process.err.count("\n") == 1
         process.send(signal.SIGINT)
         assert process.wait() == 0

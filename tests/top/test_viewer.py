@@ -11,6 +11,7 @@ from textual.widgets import Input
 
 import zqueue
 from tests.system.harness import APPS, QUICK, Broker, Processes, Record, wait_until
+from zqueue.testing.waiting import DEADLINE_S
 from zqueue.top.columns import Row
 from zqueue.top.dialogs import Help
 from zqueue.top.overview import Overview
@@ -66,8 +67,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         )
         with zqueue.Producer(broker.url) as producer:
             for i in range(20):
-                assert producer.submit("default", [i, i], task="add").result(20) == 2 * i
-            producer.submit("other", ["x"], task="run_elsewhere").result(20)
+                assert producer.submit("default", [i, i], task="add").result(DEADLINE_S) == 2 * i
+            producer.submit("other", ["x"], task="run_elsewhere").result(DEADLINE_S)
             producer.send_many("nobody", range(7))
             producer.send("default", ["no"], task="fail")
         wait_until(lambda: len(broker.worker_pids()) == 2, what="two workers")
@@ -191,7 +192,7 @@ class TestControl:
     ) -> None:
         workers(broker, "jobs.py", 1)
         producer = produce(broker)
-        producer.submit("default", ["a"], task="run").result(20)
+        producer.submit("default", ["a"], task="run").result(DEADLINE_S)
 
         async def story(screen: Screen) -> None:
             await screen.wait_for("default", "out/s")

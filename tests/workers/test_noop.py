@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import zqueue
+from zqueue.testing.waiting import DEADLINE_S
 
 
 @pytest.fixture
@@ -29,4 +30,4 @@ def test_takes_bodies_without_a_task_name(shell):
     shell.start_broker()
     shell.start_worker("workers/noop.py")
     with zqueue.Producer(shell.url) as producer:
-        assert producer.submit("noop", {"plain": "body"}).result(timeout=20) is None
+        assert producer.submit("noop", {"plain": "body"}).result(DEADLINE_S) is None

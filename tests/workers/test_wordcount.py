@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import zqueue
+from zqueue.testing.waiting import DEADLINE_S
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_counts_files_in_a_pool(shell):
     with zqueue.Producer(shell.url) as producer:
         path = str(shell.folder / "a.txt")
         counted = producer.submit("words", [path], task="count_file")
-        assert counted.result(timeout=20) == {"to": 1, "be": 1}
+        assert counted.result(DEADLINE_S) == {"to": 1, "be": 1}
         missing = producer.submit("words", [path + "x"], task="count_file")
         with pytest.raises(zqueue.RemoteError, match=r"FileNotFoundError.*a\.txtx"):
-            missing.result(timeout=20)
+            missing.result(DEADLINE_S)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import socket
 import threading
 from collections.abc import Callable
@@ -14,6 +16,9 @@ DEADLINE_S = 30.0
 """How long to wait for anything, by default: a machine that is busy with other tests is slow."""
 
 LOOK_EVERY_S = 0.02
+
+PORT_LOW, PORT_HIGH = 12_000, 32_000
+"""Below ``net.ipv4.ip_local_port_range``, which begins at 32,768, and above most known services."""
 
 T = TypeVar("T")
 
@@ -48,10 +53,16 @@ def wait_until(
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of the loopback interface that nobody listens on now.
+
+    None of those that Linux gives to whoever connects: until the test's process listens there,
+    another's connection could have taken it.
+    """
+    while True:
+        port = random.randrange(PORT_LOW, PORT_HIGH)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class FakeClock:
