@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from zqueue.broker.dispatch import (
+    CUT_SHARE,
     DELIVERY_BATCHES_MAX,
     DELIVERY_BYTES_MAX,
     LEASES_MAX,
@@ -17,7 +18,7 @@ from zqueue.broker.peers import SATURATED_TASKS
 from zqueue.broker.skills import SKILLS_KEPT_S
 from zqueue.wire.codec import pack
 from zqueue.wire.headers import encode
-from zqueue.wire.messages import DONE, Deliver, Departed, Goodbye, Heartbeat, Publish
+from zqueue.wire.messages import DONE, Credit, Deliver, Departed, Goodbye, Heartbeat, Publish
 
 P = ord("p")
 """What workers are told of where the tasks of producer ``p`` come from."""
@@ -51,13 +52,22 @@ class TestHandingOut:
         ((_, message, frames),) = deliveries(pair.hear())
         assert message.batches == [["t", 0, 10, 1, 0, P, 1, 0, 0]]
         assert frames == [pack(list(range(10)))]
-        pair.settle(b"w", message.lease, [[0, 0, 4, DONE]], credit=10)
-        assert deliveries(pair.hear()) == [], "cutting costs: not for less than half its credit"
-        pair.settle(b"w", message.lease, [[0, 4, 1, DONE]], credit=10)
+        pair.settle(b"w", message.lease, [[0, 0, 1, DONE]], credit=10)
         ((_, message, frames),) = deliveries(pair.hear())
-        assert frames == [pack([10, 11, 12, 13, 14])]
-        assert message.batches == [["t", 0, 5, 1, 0, P, 1, 10, 0]]
-        assert (pair.ready(), pair.leased()) == (10, 10)
+        assert frames == [pack([10])], "few tasks are slow ones: no place stays empty"
+        assert message.batches == [["t", 0, 1, 1, 0, P, 1, 10, 0]]
+        assert (pair.ready(), pair.leased()) == (14, 10)
+
+    def test_no_less_than_a_share_of_credit(self, pair: Any, deliveries: Any) -> None:
+        credit = 4 * CUT_SHARE
+        pair.say(b"w", Credit(credit))
+        pair.publish(b"p", 1, list(range(200)))
+        ((_, message, _),) = deliveries(pair.hear())
+        pair.settle(b"w", message.lease, [[0, 0, 3, DONE]], credit=credit)
+        assert deliveries(pair.hear()) == [], "cutting costs"
+        pair.settle(b"w", message.lease, [[0, 3, 1, DONE]], credit=credit)
+        ((_, _, frames),) = deliveries(pair.hear())
+        assert frames == [pack([64, 65, 66, 67])]
 
     def test_less_credit_stops_deliveries_until_enough_is_settled(
         self, pair: Any, deliveries: Any

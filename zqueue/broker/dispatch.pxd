@@ -41,3 +41,4 @@ cdef class Dispatch:
 @cython.locals(worker=WorkerPeer)
 cdef WorkerPeer _next_hungry(dict hungry)
 cdef Py_ssize_t _room(WorkerPeer worker)
+cdef Py_ssize_t _cut_min(WorkerPeer worker)

@@ -39,6 +39,11 @@ DELIVERY_BYTES_MAX = 1 << 20
 """Bytes in one delivery, unless a single task is larger."""
 
 
+CUT_SHARE = 16
+"""A batch is not cut to less than this share of a worker's credit. A worker that runs one task
+after the other asks for 50 ms of work (see `core.credit`), so a message brings at least 3 ms. One
+that runs them side by side asks for as many as it has places, and these must not stay empty."""
+
 SUSPECTS_WAIT_S = 1.0
 """How long suspects wait for a worker that holds nothing before one is kept free for them, seconds:
 mostly the dead worker's successor takes them, which starts in less."""
@@ -112,8 +117,9 @@ class Dispatch:
             worker = _next_hungry(hungry)
             if worker is None:
                 return
-            cut_min = max(1, worker.credit // 2)
-            batches = ready.take(_room(worker), cut_min, DELIVERY_BYTES_MAX, DELIVERY_BATCHES_MAX)
+            batches = ready.take(
+                _room(worker), _cut_min(worker), DELIVERY_BYTES_MAX, DELIVERY_BATCHES_MAX
+            )
             if batches:
                 self._deliver(worker, queue, batches, False)
             else:
@@ -133,7 +139,7 @@ class Dispatch:
                 passed += 1
                 continue
             batches = ready.take_of(
-                names, queue.skills.has_rest(names), _room(worker), max(1, worker.credit // 2),
+                names, queue.skills.has_rest(names), _room(worker), _cut_min(worker),
                 DELIVERY_BYTES_MAX, DELIVERY_BATCHES_MAX,
             )  # fmt: skip
             if batches is None and ready.far_tasks and self._book.refill(queue, further=True):
@@ -314,6 +320,10 @@ def _release(queue: Queue) -> WorkerPeer | None:
 
 def _in_flight(worker: WorkerPeer) -> int:
     return worker.in_flight
+
+
+def _cut_min(worker: WorkerPeer) -> int:
+    return max(1, worker.credit // CUT_SHARE)
 
 
 def _room(worker: WorkerPeer) -> int:
