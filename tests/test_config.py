@@ -141,6 +141,8 @@ class TestBrokerConfig:
         ({"processes": 1025}, "--processes must be 1 to 1024"),
         ({"concurrency": 0}, "--concurrency must be 1 to 10000"),
         ({"concurrency": 10_001}, "--concurrency must be 1 to 10000"),
+        ({"threads": 0}, "--threads must be 1 to 256"),
+        ({"threads": 257}, "--threads must be 1 to 256"),
     ],
 )
 def test_a_pool_within_reason(options: dict[str, Any], text: str) -> None:

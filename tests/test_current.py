@@ -12,7 +12,7 @@ import pytest
 
 import zqueue
 from zqueue import Current
-from zqueue.current import PROGRESS_EVERY_S, current, in_loop, set_in_main
+from zqueue.current import PROGRESS_EVERY_S, beside, current, set_in_main
 from zqueue.testing import FakeClock
 
 
@@ -114,7 +114,7 @@ class TestCurrent:
         found: dict[str, list[Current]] = {}
 
         async def handler(name: str) -> None:
-            in_loop.set(Current(name))
+            beside.set(Current(name))
             found[name] = [current()]
             await asyncio.sleep(0)
             found[name].append(await asyncio.create_task(inner()))

@@ -27,6 +27,7 @@ from .config import (
     CANCEL_GRACE_S,
     DEFAULT_URL,
     LEVELS,
+    THREADS_MAX,
     Address,
     BrokerConfig,
     Limits,
@@ -256,6 +257,11 @@ def broker(
               show_envvar=True, help="Worker processes.")  # fmt: skip
 @click.option("-a", "--concurrency", default=100, type=click.IntRange(1, 10_000),
               show_envvar=True, help="Async tasks that one process runs side by side.")  # fmt: skip
+@click.option("-t", "--threads", default=1, type=click.IntRange(1, THREADS_MAX), show_envvar=True,
+              help="Plain tasks that one process runs side by side, each in a thread: for tasks "
+                   "that wait. A thread cannot be killed: a task that overruns its timeout, or "
+                   "goes on though it was cancelled, ends its process, and what its other threads "
+                   "ran runs again.")  # fmt: skip
 @click.option("-Q", "--queues", metavar="NAME,…", show_envvar=True,
               help="Queues to serve.  [default: those of the app's tasks]")  # fmt: skip
 @click.option("--url", envvar=["ZQUEUE_WORKER_URL", "ZQUEUE_URL"],
@@ -274,8 +280,9 @@ def broker(
 @key_file_option
 @click.pass_obj
 def worker(
-    log_format: str, app: str, processes: int, concurrency: int, queues: str | None,
-    url: str | None, drain_timeout: float, cancel_grace: float, max_tasks: int, max_memory: int,
+    log_format: str, app: str, processes: int, concurrency: int, threads: int,
+    queues: str | None, url: str | None, drain_timeout: float, cancel_grace: float,
+    max_tasks: int, max_memory: int,
 ) -> None:  # fmt: skip
     """Start worker processes that run the tasks of APP, in the foreground.
 
@@ -285,6 +292,7 @@ def worker(
     \b
     zqueue worker workers/wordcount.py
     zqueue worker shop.tasks:app -p 4 --url tcp://127.0.0.1:6000
+    zqueue worker shop.tasks:app -p 2 --threads 16
 
     SIGTERM or SIGINT: finish what runs, return the rest, stop. Again: return what runs, too.
     A third time: end everything at once. SIGHUP: restart the processes one after the other.
@@ -301,6 +309,7 @@ def worker(
         url=url,
         processes=processes,
         concurrency=concurrency,
+        threads=threads,
         queues=served,
         drain_timeout_s=drain_timeout,
         tasks_max=max_tasks,

@@ -20,6 +20,9 @@ DEFAULT_URL = "tcp://127.0.0.1:5555"
 CANCEL_GRACE_S = 5.0
 """How long a task that is cancelled while it runs may take to end, before its process is killed."""
 
+THREADS_MAX = 256
+"""Threads in one process: more only wait for the interpreter's lock, and ``async`` is for more."""
+
 IPC_PATH_BYTES_MAX = 107
 """What the kernel allows a socket's path to be."""
 
@@ -202,6 +205,8 @@ class WorkerConfig:
     url: str | None = None
     processes: int = 1
     concurrency: int = 100
+    threads: int = 1
+    """Plain tasks that one process runs side by side."""
     queues: tuple[str, ...] = ()
     drain_timeout_s: float = 30.0
     tasks_max: int = 0
@@ -216,6 +221,8 @@ class WorkerConfig:
             raise ConfigError("--processes must be 1 to 1024")
         if not 1 <= self.concurrency <= 10_000:
             raise ConfigError("--concurrency must be 1 to 10000")
+        if not 1 <= self.threads <= THREADS_MAX:
+            raise ConfigError(f"--threads must be 1 to {THREADS_MAX}")
         if self.tasks_max < 0 or self.rss_bytes_max < 0:
             raise ConfigError("--max-tasks and --max-memory must be at least 0")
 

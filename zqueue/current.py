@@ -76,8 +76,8 @@ class Current:
 
 _NOTHING = Current()
 
-in_loop: contextvars.ContextVar[Current | None] = contextvars.ContextVar("in_loop", default=None)
-"""Of an ``async`` task: each has its own."""
+beside: contextvars.ContextVar[Current | None] = contextvars.ContextVar("beside", default=None)
+"""Of a task that runs beside others, in an event loop or a thread: each has its own."""
 
 _in_main: Callable[[], Current] | None = None
 
@@ -90,7 +90,7 @@ def set_in_main(find: Callable[[], Current] | None) -> None:
 
 def current() -> Current:
     """The task that runs here. Never fails: outside a worker it is one that says nothing."""
-    here = in_loop.get()
+    here = beside.get()
     if here is not None:
         return here
     return _in_main() if _in_main is not None else _NOTHING

@@ -17,7 +17,7 @@ from zqueue.worker.leases import Leased, LeasedBatch, Run, Unwanted, WorkerProto
 from zqueue.worker.lookup import Lookup
 from zqueue.worker.slot import LEFT, READY, STARTING, Shown
 from zqueue.worker.tally import Tally
-from zqueue.worker.work import AsyncTask, BatchCall, CallRow
+from zqueue.worker.work import BatchCall, CallRow, SideTask
 
 from . import history
 from .network import Port
@@ -90,7 +90,7 @@ class WorkerHost(Process):
         self._until = INFINITY
         """When that is over."""
         self._warden_at = INFINITY
-        self._aside: dict[AsyncTask, tuple[float, Outcome]] = {}
+        self._aside: dict[SideTask, tuple[float, Outcome]] = {}
         self._next_tick = 0.0
         self._leaving_until = INFINITY
         self._orphaned_at = INFINITY
@@ -349,7 +349,7 @@ class WorkerHost(Process):
     # --- side by side ---
 
     def _fill_aside(self, now: float) -> None:
-        side = self._desk.side
+        side = self._desk.in_loop
         while len(self._aside) < CONCURRENCY and (task := side.claim(now)) is not None:
             coroutine = task.handler.function(*task.body)
             outcome = self._run(lambda: _finish(coroutine), task.work.batch.attempt)  # noqa: B023
@@ -365,7 +365,7 @@ class WorkerHost(Process):
                 return
             del self._aside[task]
             self._note_ends([self._number(task.body)], outcome)
-            self._desk.side.end(task, outcome.took_s, outcome.value, outcome.error)
+            self._desk.in_loop.end(task, outcome.took_s, outcome.value, outcome.error)
             self._fill_aside(now)
 
     @staticmethod

@@ -26,13 +26,15 @@ from zqueue.wire.messages import (
     Settle,
     Welcome,
 )
-from zqueue.worker.desk import OVERRUN_S, SETTLE_LATE_S, Desk
+from zqueue.worker.desk import SETTLE_LATE_S, Desk
 from zqueue.worker.leases import Leased, Unwanted, WorkerProtocol
 from zqueue.worker.lookup import Lookup
+from zqueue.worker.side import OVERRUN_S
 from zqueue.worker.tally import Tally
-from zqueue.worker.work import AsyncTask, BatchCall, CallRow, Running
+from zqueue.worker.work import BatchCall, CallRow, Running, SideTask
 
 CONCURRENCY = 4
+THREADS = 3
 
 
 async def coroutine(*_: object) -> None: ...
@@ -41,13 +43,15 @@ async def coroutine(*_: object) -> None: ...
 class Office:
     """A desk with a real `WorkerProtocol`, whose settlements are kept by task."""
 
-    def __init__(self, function: Callable[..., Any] = lambda *_: None, *, slots: int = 1) -> None:
+    def __init__(self, function: Callable[..., Any] = lambda *_: None, *, slots: int = 1,
+                 threads: int = 0) -> None:  # fmt: skip
         self.now = 100.0
         self.function = function
         self.handlers = {
             "plain": Handler("plain", "q", lambda *args: self.function(*args)),
             "batch": Handler("batch", "b", print, batch_max=3, batch_wait=0.5),
             "async": Handler("async", "a", coroutine),
+            "timed": Handler("timed", "t", lambda *args: self.function(*args), soft_timeout=0.5),
         }
         self.protocol = WorkerProtocol(b"w" * 16, b"\x80", lambda: 0.5, credit=slots)
         self.protocol.tick(self.now)
@@ -57,7 +61,7 @@ class Office:
         self.desk = Desk(
             self.protocol, Lookup(self.handlers), Tally(),
             lambda batch, error, tasks, *_: self.failed.append(tasks),
-            slots=slots, concurrency=CONCURRENCY,
+            slots=slots, concurrency=CONCURRENCY, threads=threads,
         )  # fmt: skip
         self.leases = 0
         self.settled: dict[tuple[int, int, int], int] = {}
@@ -128,14 +132,20 @@ class Office:
                 self.now += task_s * len(todo.bodies())
                 self.desk.called(todo, {}, self.now)
 
-    def claim(self) -> AsyncTask:
+    def claim(self) -> SideTask:
         """What the event loop runs next."""
-        task = self.desk.side.claim(self.now)
+        task = self.desk.in_loop.claim(self.now)
         assert task is not None
         return task
 
-    def end(self, task: AsyncTask, took_s: float, error: Exception | None = None) -> None:
-        self.desk.side.end(task, took_s, None, error)
+    def claim_thread(self) -> SideTask:
+        """What a thread runs next."""
+        task = self.desk.in_threads.claim(self.now)
+        assert task is not None
+        return task
+
+    def end(self, task: SideTask, took_s: float, error: Exception | None = None) -> None:
+        self.desk.in_loop.end(task, took_s, None, error)
         self.desk.look(self.now)
 
 
@@ -282,7 +292,7 @@ class TestSideBySide:
         assert credit == int(0.05 / (0.001 / CONCURRENCY))
         lease = office.lease(("async", credit))
         assert office.statuses(lease) == []
-        assert office.desk.side.open == credit
+        assert office.desk.in_loop.open == credit
 
     def test_those_behind_slow_ones_go_back(self) -> None:
         office = Office(slots=CONCURRENCY)
@@ -311,7 +321,65 @@ class TestSideBySide:
         office.function = function
         office.lease(("plain", 1))
         office.finish()
-        assert office.desk.side.open == 1
+        assert office.desk.in_loop.open == 1
+
+
+class TestThreads:
+    def test_they_run_what_the_main_thread_would(self) -> None:
+        office = Office(slots=THREADS, threads=THREADS)
+        lease = office.lease(("plain", 2), ("batch", 3), ("async", 1))
+        tasks = [office.claim_thread(), office.claim_thread()]
+        assert type(office.desk.next(office.now)) is BatchCall
+        assert office.desk.next(office.now) is None
+        assert office.claim().position == 0
+        for task in tasks:
+            assert office.desk.through(task, 0.01, None, None, office.now) is None
+        assert office.statuses(lease) == [DONE, DONE]
+
+    def test_one_that_is_through_gets_the_next(self) -> None:
+        office = Office(slots=20, threads=THREADS)
+        office.lease(("plain", 1))
+        office.desk.through(office.claim_thread(), 0.001, None, None, office.now)
+        lease = office.lease(("plain", 5))
+        first, _, _ = (office.claim_thread() for _ in range(THREADS))
+        following = office.desk.through(first, 0.001, None, ValueError("no"), office.now)
+        assert following is not None
+        assert following.position == THREADS
+        assert office.statuses(lease) == [FAILED]
+
+    def test_one_that_is_through_gets_nothing_while_it_drains(self) -> None:
+        office = Office(slots=20, threads=THREADS)
+        office.lease(("plain", 1))
+        office.desk.through(office.claim_thread(), 0.001, None, None, office.now)
+        lease = office.lease(("plain", 5))
+        task = office.claim_thread()
+        office.desk.drain()
+        assert office.desk.through(task, 0.001, None, None, office.now) is None
+        assert office.statuses(lease) == [DONE] + [RETURNED] * 4
+        assert office.desk.is_idle()
+
+    def test_what_takes_too_long_is_told_once(self) -> None:
+        office = Office(slots=THREADS, threads=THREADS)
+        office.lease(("timed", 1), ("plain", 1))
+        task = office.claim_thread()
+        office.claim_thread()
+        assert office.desk.next_deadline() == office.now + 0.5
+        office.now += 0.4
+        assert office.desk.late(office.now) == []
+        office.now += 0.2
+        assert office.desk.late(office.now) == [task]
+        assert office.desk.late(office.now) == []
+        assert office.desk.next_deadline() > office.now
+
+    def test_busy_is_a_share_of_the_threads(self) -> None:
+        office = Office(slots=THREADS, threads=THREADS)
+        office.lease(("plain", 2))
+        task = office.claim_thread()
+        office.claim_thread()
+        office.now += 3.0
+        office.desk.through(task, 3.0, None, None, office.now)
+        assert office.desk._tally.busy_s == 3.0 / THREADS
+        assert office.desk.in_threads.busy_s(office.now) == 3.0 / THREADS
 
 
 class TestDraining:
@@ -384,10 +452,10 @@ class TestStopping:
         lease = office.lease(("async", 3))
         task = office.claim()
         assert office.desk.stop(Unwanted(lease, 0, 2)) == [Running(task, 0)]
-        office.desk.side.end(task, 0.1, None, Cancelled())
+        office.desk.in_loop.end(task, 0.1, None, Cancelled())
         office.desk.look(office.now)
         assert office.statuses(lease) == [CANCELLED, RETURNED]
-        assert office.desk.side.open == 1
+        assert office.desk.in_loop.open == 1
         assert office.desk._tally.failed == 0
 
     def test_nothing_of_a_call_of_a_batch_handler_is_stopped(self) -> None:
@@ -404,14 +472,15 @@ class Machine(RuleBasedStateMachine):
     """Whatever comes, in whatever order: no task is both run and returned, or run or settled
     twice, and each is settled in the end."""
 
-    @initialize(slots=st.sampled_from([1, CONCURRENCY, 100]))
-    def begin(self, slots: int) -> None:
-        self.office = Office(lambda *_: None, slots=slots)
+    @initialize(slots=st.sampled_from([1, CONCURRENCY, 100]), threads=st.sampled_from([0, THREADS]))
+    def begin(self, slots: int, threads: int) -> None:
+        self.office = Office(lambda *_: None, slots=slots, threads=threads)
+        self.threads: list[SideTask] = []
         self.leased: dict[int, list[tuple[str, int]]] = {}
         self.ran: set[tuple[int, int, int]] = set()
         self.row: CallRow | None = None
         self.call: BatchCall | None = None
-        self.tasks: list[AsyncTask] = []
+        self.tasks: list[SideTask] = []
 
     def note(self, lease: int, batch: int, position: int) -> None:
         task = (lease, batch, position)
@@ -421,7 +490,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         batches=st.lists(
-            st.tuples(st.sampled_from(["plain", "batch", "async"]), st.integers(1, 9)),
+            st.tuples(st.sampled_from(["plain", "batch", "async", "timed"]), st.integers(1, 9)),
             min_size=1, max_size=4,
         ),
         reply=st.booleans(),
@@ -475,7 +544,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.tasks) < CONCURRENCY)
     @rule()
     def claim(self) -> None:
-        task = self.office.desk.side.claim(self.office.now)
+        task = self.office.desk.in_loop.claim(self.office.now)
         if task is not None:
             self.note(task.work.lease, task.work.index, task.position)
             self.tasks.append(task)
@@ -483,7 +552,32 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.tasks)
     @rule(at=st.integers(0, CONCURRENCY), took_s=st.sampled_from([0.0001, 0.01, 2.0]))
     def end(self, at: int, took_s: float) -> None:
-        self.office.desk.side.end(self.tasks.pop(at % len(self.tasks)), took_s, None, None)
+        self.office.desk.in_loop.end(self.tasks.pop(at % len(self.tasks)), took_s, None, None)
+
+    @precondition(lambda self: len(self.threads) < THREADS)
+    @rule()
+    def fill(self) -> None:
+        self.begin_thread(self.office.desk.in_threads.claim(self.office.now))
+
+    def begin_thread(self, task: SideTask | None) -> None:
+        if task is not None:
+            self.note(task.work.lease, task.work.index, task.position)
+            self.threads.append(task)
+            assert len(self.threads) <= THREADS
+
+    @precondition(lambda self: self.threads)
+    @rule(at=st.integers(0, THREADS), took_s=st.sampled_from([0.0001, 0.01, 2.0]),
+          failed=st.booleans())  # fmt: skip
+    def through(self, at: int, took_s: float, failed: bool) -> None:
+        office = self.office
+        task, error = self.threads.pop(at % len(self.threads)), ValueError() if failed else None
+        self.begin_thread(office.desk.through(task, took_s, None, error, office.now))
+
+    @rule()
+    def late(self) -> None:
+        for task in self.office.desk.late(self.office.now):
+            assert task in self.threads
+            assert task.handler.soft_timeout
 
     @precondition(lambda self: self.leased)
     @rule(at=st.integers(0, 20), position=st.integers(0, 30), tasks=st.integers(1, 9))
@@ -518,8 +612,11 @@ class Machine(RuleBasedStateMachine):
         for _ in range(1000):
             office.now += 1.0
             self.claim()
+            self.fill()
             if self.tasks:
                 self.end(0, 0.01)
+            if self.threads:
+                self.through(0, 0.01, failed=False)
             office.desk.look(office.now)
             self.next()
             if self.call is not None:

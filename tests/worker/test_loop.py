@@ -20,7 +20,7 @@ from zqueue.handlers import Handler
 from zqueue.wire.traced import TRACED, traced
 from zqueue.worker.leases import LeasedBatch
 from zqueue.worker.loop import Loop, call_in_time, current_of
-from zqueue.worker.work import AsyncRow, AsyncTask, LeaseTally, Work
+from zqueue.worker.work import LeaseTally, SideRow, SideTask, Work
 
 LONG_S = 20.0
 HERE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -48,10 +48,10 @@ class Stopped:
 
     def __init__(self, function: Any, tasks: int, concurrency: int = 10) -> None:
         self.woken: queue.Queue[None] = queue.Queue()
-        self.row = AsyncRow()
-        self.loop = Loop(self.row, concurrency, lambda: self.woken.put(None), nobody, None, FORKS)
+        self.row = SideRow(concurrency)
+        self.loop = Loop(self.row, lambda: self.woken.put(None), nobody, None, FORKS)
         handler = Handler("t", "q", function)
-        self.tasks = [AsyncTask(handler, work(""), position, position) for position in range(tasks)]
+        self.tasks = [SideTask(handler, work(""), position, position) for position in range(tasks)]
         self.row.waiting.extend(self.tasks)
         self.loop.fill()
 
@@ -113,7 +113,7 @@ class TestStop:
         world = Stopped(function, 0)
 
         def claim_and_stop() -> None:
-            world.row.waiting.append(AsyncTask(Handler("t", "q", function), work(""), 0, 0))
+            world.row.waiting.append(SideTask(Handler("t", "q", function), work(""), 0, 0))
             world.loop._fill()
             (task,) = world.row.running
             world.loop._stop(task)
@@ -135,15 +135,15 @@ class TestStop:
 class TestLoop:
     def start(self, function: Any, bodies: list[Any], *, concurrency: int = 10, task: str = "t",
               of: Work | None = None, tell: Any = nobody, tracer: Any = None,
-              rows: AsyncRow | None = None, **options: Any,
+              rows: SideRow | None = None, **options: Any,
               ) -> list[tuple[int, Any, Any]]:  # fmt: skip
         """Run bodies in a loop; position, value and error of each, in order."""
         woken: queue.Queue[None] = queue.Queue()
-        row = AsyncRow() if rows is None else rows
-        loop = Loop(row, concurrency, lambda: woken.put(None), tell, tracer, FORKS)
+        row = SideRow(concurrency) if rows is None else rows
+        loop = Loop(row, lambda: woken.put(None), tell, tracer, FORKS)
         handler, leased = Handler("t", "q", function, **options), of or work(task)
         for position, body in enumerate(bodies):
-            row.waiting.append(AsyncTask(handler, leased, position, body))
+            row.waiting.append(SideTask(handler, leased, position, body))
         loop.fill()
         for _ in bodies:
             woken.get(timeout=LONG_S)
@@ -234,7 +234,7 @@ class TestLoop:
 
     def test_the_oldest_that_runs_is_known(self) -> None:
         oldest: list[Any] = []
-        row = AsyncRow()
+        row = SideRow(10)
 
         async def look(number: int) -> None:
             if number:
@@ -271,7 +271,7 @@ class TestLoop:
         async def seven() -> int:
             return 7
 
-        loop = Loop(AsyncRow(), 1, lambda: None, nobody, None, FORKS)
+        loop = Loop(SideRow(1), lambda: None, nobody, None, FORKS)
         assert loop.call(seven()) == 7
         self.stop(loop)
 

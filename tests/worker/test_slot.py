@@ -9,6 +9,7 @@ from time import monotonic
 
 import pytest
 
+from zqueue.config import THREADS_MAX
 from zqueue.worker.slot import LEFT, READY, STARTING, Shown, Slot
 
 
@@ -32,6 +33,27 @@ def test_a_worker_s_life(slot: Slot) -> None:
     assert slot.read().deadline == 0.0
     slot.left()
     assert slot.read()[:2] == (LEFT, 3)
+
+
+def test_of_several_the_one_that_is_due_first_is_shown(slot: Slot) -> None:
+    slot.ready("ipc:///tmp/b", threads=8)
+    slot.begin(7, 1, 30.0)
+    slot.begin(8, 2, 20.0, place=8)
+    slot.begin(9, 3, 25.0, place=3)
+    assert slot.read()[2:5] == (8, 2, 20.0)
+    slot.clear(place=8)
+    assert slot.read()[2:5] == (9, 3, 25.0)
+    slot.clear(place=3)
+    assert slot.read()[2:5] == (7, 1, 30.0)
+    slot.clear()
+    assert slot.read().deadline == 0.0
+    assert slot.url() == "ipc:///tmp/b"
+
+
+def test_all_threads_have_a_place(slot: Slot) -> None:
+    slot.ready("ipc:///tmp/b", THREADS_MAX)
+    slot.begin(1, 2, 3.0, place=THREADS_MAX)
+    assert slot.read()[2:5] == (1, 2, 3.0)
 
 
 def test_the_place_of_one_task_is_never_seen_with_the_deadline_of_another(slot: Slot) -> None:

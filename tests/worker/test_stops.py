@@ -22,7 +22,7 @@ from zqueue.worker.failures import FailureLog
 from zqueue.worker.leases import LeasedBatch
 from zqueue.worker.slot import Slot
 from zqueue.worker.stops import Stops, is_in_handler
-from zqueue.worker.work import AsyncRow, CallRow, LeaseTally, Running, Work
+from zqueue.worker.work import CallRow, LeaseTally, Running, Work
 
 LONG_S = 20.0
 
@@ -41,7 +41,7 @@ class Bench:
         self.warden: threading.Thread | None = None
         forks: Any = NoForks()
         self.caller = Caller(self.slot, FailureLog(), forks, lambda *_: None, None, None)
-        self.stops = Stops(self.slot, self.caller, AsyncRow(), None, grace_s)
+        self.stops = Stops(self.slot, self.caller, None, None, grace_s)
 
     def row(self, function: Callable[..., Any], bodies: list[Any], **options: Any) -> CallRow:
         frame = pack(bodies)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zqueue.handlers import Handler
 from zqueue.worker.leases import LeasedBatch
-from zqueue.worker.work import AsyncRow, AsyncTask, BatchRow, LeaseTally, Part, Work
+from zqueue.worker.work import BatchRow, LeaseTally, Part, SideRow, SideTask, Work
 
 
 def work(tasks: int = 1) -> Work:
@@ -53,13 +53,13 @@ class TestBatchRow:
         assert row.due() == 1.0
 
 
-class TestAsyncRow:
-    def row(self, *sizes: int) -> AsyncRow:
-        row = AsyncRow()
+class TestSideRow:
+    def row(self, *sizes: int) -> SideRow:
+        row = SideRow(10)
         for size in sizes:
             leased = work(size)
             for position in range(size):
-                row.waiting.append(AsyncTask(Handler("t", "q", print), leased, position, None))
+                row.waiting.append(SideTask(Handler("t", "q", print), leased, position, None))
         row.open = sum(sizes)
         return row
 

@@ -2,9 +2,10 @@
 
 Theory of operation. A task is *waiting* in a row, *running* once it was claimed, and *over* when
 its outcome is known; then it is settled, once. The rows and the rule of claiming are in `work`.
-Three parties share the desk, each holding the worker's lock for every call: the main thread runs
-what `next` gives, the event loop claims ``async`` tasks by itself, and a warden calls `look` while
-the main thread is in a handler.
+Four parties share the desk, each holding the worker's lock for every call: the main thread runs
+what `next` gives, threads (if there are any) run what waits `in_threads`, the event loop claims
+``async`` tasks by itself, and a warden calls `look` while the main thread is in a handler. What
+runs side by side is `side`'s to settle and to return.
 
 Nothing waits behind a slow task: `look` settles what ran before it, and returns what waits behind
 it. What is held is bounded by time, too: what is expected to take longer than `OVERRUN_S` before
@@ -15,30 +16,29 @@ again. Credit then grows with what is settled (see `core.credit`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from ..core.credit import CreditMeter
-from ..current import Current
 from ..errors import Cancelled, ProtocolError, UnknownTask
 from ..handlers import Handler
 from ..wire.messages import FAILED, RESULTS, RETRY, RETURNED
 from ..wire.results import Failure, OutcomeRun, error_frame, pack_outcomes
 from ..wire.traced import take_contexts
 from .calls import Calls
-from .leases import RUNS_MAX, Leased, LeasedBatch, Run, Unwanted, WorkerProtocol
+from .leases import RUNS_MAX, Leased, Run, Unwanted, WorkerProtocol
 from .lookup import Lookup
+from .side import OVERRUN_S, Failed, Side
 from .tally import Tally
 from .work import (
-    AsyncEnd,
-    AsyncRow,
-    AsyncTask,
     BatchCall,
     BatchRow,
     CallRow,
     LeaseTally,
     Part,
     Running,
+    SideRow,
+    SideTask,
     Work,
 )
 
@@ -52,18 +52,13 @@ by the warden."""
 CARRYING = frozenset({RESULTS, FAILED, RETRY})
 """Runs of these have a frame."""
 
-OVERRUN_S = 0.2
-"""A handler that takes longer than this is slow: what waits behind it is returned."""
-
-Failed = Callable[[LeasedBatch, BaseException, int, Handler | None, Current | None], None]
-"""Hears of tasks that failed: their batch, why, how many, whose, and which, if that is known."""
-
 
 class Desk:
     """All tasks that one worker holds, from their lease to their settlement.
 
     ``slots`` is how many tasks it asks for before it knows how long they take; ``concurrency`` how
-    many ``async`` tasks run side by side, 0 if there are none.
+    many ``async`` tasks run side by side, 0 if there are none; ``threads`` how many others do, 0 if
+    these run one after the other in the main thread.
     """
 
     def __init__(
@@ -74,15 +69,21 @@ class Desk:
         on_failure: Failed,
         *,
         slots: int = 1,
-        concurrency: int = 1,
+        concurrency: int = 0,
+        threads: int = 0,
     ) -> None:
         self._leases = leases
         self._lookup = lookup
         self._tally = tally
         self._on_failure = on_failure
-        self._concurrency = concurrency
         self.meter = CreditMeter(slots)
-        self.side = AsyncRow()
+        self.in_loop = SideRow(concurrency)
+        self.in_threads = SideRow(threads)
+        self._sides = {
+            is_async: Side(row, self.meter, tally, on_failure, self._settle, self._held)
+            for is_async, row in ((True, self.in_loop), (False, self.in_threads))
+            if row.places
+        }
         self._waiting: deque[Work] = deque()
         self._row: CallRow | None = None
         self._batches: dict[str, BatchRow] = {}
@@ -94,7 +95,7 @@ class Desk:
         self._sent_at = 0.0
 
     def __repr__(self) -> str:
-        return f"<Desk {len(self._waiting)} batches waiting, {self.side!r}>"
+        return f"<Desk {len(self._waiting)} batches waiting, {[*self._sides.values()]}>"
 
     @property
     def credit(self) -> int:
@@ -103,7 +104,7 @@ class Desk:
 
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing runs. For the main thread, between its tasks."""
-        return not (self._waiting or self._batches or self.side.open)
+        return not (self._waiting or self._batches or self._open_aside())
 
     # --- what comes ---
 
@@ -116,9 +117,10 @@ class Desk:
                 Work(event.lease, index, tally.open, batch, tally, now - batch.age_us / 1e6)
             )
             tally.open += batch.tasks
-        if self._concurrency and not self.draining:
-            works = [work for work in works if not self._add_async(work)]
-            self._shed_async()
+        if self._sides and not self.draining:
+            works = [work for work in works if not self._add_aside(work)]
+            for side in self._sides.values():
+                side.shed()
         self._waiting += works
         if self.draining or self._is_late:
             self._return_waiting()
@@ -129,7 +131,8 @@ class Desk:
         self._batches.clear()
         if self._row is not None:
             self._row.calls.give_up()
-        self.side.give_up(len(self.side.waiting))
+        for side in self._sides.values():
+            side.row.give_up(len(side.row.waiting))
 
     def _find(self, work: Work) -> Handler | None:
         try:
@@ -253,53 +256,54 @@ class Desk:
             self._settle(work, pack_outcomes(first, count, None, theirs, handler.retry_ms))
             start += count
 
-    # --- side by side: in the event loop ---
+    # --- side by side: in the event loop, and in threads ---
 
-    def _add_async(self, work: Work) -> bool:
-        """Give the tasks of a batch to the event loop. False: they are not for it."""
+    def _add_aside(self, work: Work) -> bool:
+        """Give the tasks of a batch to a side. False: they are for the main thread."""
         handler = self._find(work)
         if handler is None:
             return True
-        if handler.batch_max or not handler.is_async:
+        side = None if handler.batch_max else self._sides.get(handler.is_async)
+        if side is None:
             return False
         for position, body in enumerate(self._unpack(work)):
             if isinstance(body, ProtocolError):
                 self._fail(work, body, position, 1)
             else:
-                self.side.open += 1
-                self.side.waiting.append(AsyncTask(handler, work, position, body))
+                side.add(SideTask(handler, work, position, body))
         return True
 
-    def _settle_async(self, now: float) -> None:
-        """Settle the ``async`` tasks that are over."""
-        side = self.side
-        while side.over:
-            self._settle_end(side.over.popleft(), now)
-        self._shed_async()
+    def through(
+        self, task: SideTask, took_s: float, value: Any, error: BaseException | None, now: float
+    ) -> SideTask | None:
+        """A thread is through with a task. Returns what it runs next, if something waits."""
+        side, row = self._sides[False], self.in_threads
+        self._tally.busy_s += (now - row.running[task]) / row.places
+        row.end(task, took_s, value, error)
+        side.settle(now)
+        return row.claim(now)
 
-    def _settle_end(self, end: AsyncEnd, now: float) -> None:
-        task, took_s, value, error = end
-        work, handler = task.work, task.handler
-        self.side.open -= 1
-        self._tally.meter(handler).record(took_s, now - work.sent_at, 1)
-        failed = error is not None and not isinstance(error, Cancelled)
-        self._tally.count(handler, error is None, failed)
-        # Side by side, a worker is through with a task each time one of them ends.
-        self.meter.measure_one(took_s / self._concurrency, work.kind)
-        values = [value] if work.batch.reply and error is None else None
-        failures: list[Failure] = []
-        if error is not None:
-            failures.append((task.position, error))
-            self._on_failure(work.batch, error, 1, handler, task.current)
-        runs = pack_outcomes(task.position, 1, values, failures, handler.retry_ms)
-        self._settle(work, runs)
+    def late(self, now: float) -> list[SideTask]:
+        """Tasks in threads whose soft time-out has come. Each is told once."""
+        late = []
+        for task, since in self.in_threads.running.items():
+            limit_s = task.handler.soft_timeout
+            if limit_s is not None and now >= since + limit_s and not task.is_late:
+                task.is_late = True
+                late.append(task)
+        return late
+
+    def _open_aside(self) -> int:
+        """Tasks that wait or run beside the main thread."""
+        return self.in_loop.open + self.in_threads.open
 
     # --- what goes back ---
 
     def look(self, now: float) -> None:
         """See after what the main thread cannot: call it often, also while it is in a handler."""
-        if self.side.open:
-            self._look_aside(now)
+        for side in self._sides.values():
+            if side.row.open:
+                side.look(now)
         since = self._tally.since
         if since is None or now - since < SETTLE_LATE_S:
             return
@@ -310,22 +314,12 @@ class Desk:
             self.meter.overrun(now - since)
             self._return_waiting()
 
-    def _look_aside(self, now: float) -> None:
-        side = self.side
-        self._settle_async(now)
-        oldest = side.oldest()
-        if oldest is None or not side.waiting or len(side.running) < self._concurrency:
-            return
-        took_s = now - oldest[1]
-        if took_s >= OVERRUN_S:
-            self.meter.overrun(took_s / self._concurrency)
-            self._return_async(len(side.waiting))
-
     def drain(self) -> None:
         """Ask for no more tasks, and return those that have not begun."""
         self.draining = True
         self._return_waiting()
-        self._return_async(len(self.side.waiting))
+        for side in self._sides.values():
+            side.give_back(len(side.row.waiting))
 
     def stop(self, unwanted: Unwanted) -> list[Running]:
         """Tasks were cancelled: return what has not begun, with its batch (the broker knows which
@@ -338,9 +332,7 @@ class Desk:
                 self._return(part.work, part.first, len(part.bodies))
             if not row.parts:
                 del self._batches[row.handler.name]
-        for task in self.side.take_out(unwanted):
-            self._return(task.work, task.position, 1)
-        running = self.side.running_of(unwanted)
+        running = [task for side in self._sides.values() for task in side.stop(unwanted)]
         if self._row is not None and (places := self._row.work.unwanted(unwanted)):
             if places[-1] >= self._row.calls.position:
                 self._return_row()
@@ -358,24 +350,11 @@ class Desk:
             expected_s += self.meter.expect(work.kind, work.batch.tasks)
         if held > 1 and expected_s > OVERRUN_S:
             self._return_waiting()
-            self.meter.limit(self.side.open + 1)
-
-    def _shed_async(self) -> None:
-        """Return ``async`` tasks that would wait long for one of those that run.
-
-        The last one stands for all: a look at each would cost more than it tells.
-        """
-        side = self.side
-        if not side.waiting or side.open <= self._concurrency:
-            return
-        kind = side.waiting[-1].work.kind
-        if not self.meter.knows(kind) or self.meter.expect(kind, len(side.waiting)) > OVERRUN_S:
-            self._return_async(side.open - self._concurrency)
-            self.meter.limit(side.open + self._held())
+            self.meter.limit(self._open_aside() + 1)
 
     def _held(self) -> int:
-        """Tasks that wait for the main thread."""
-        held = sum(work.batch.tasks for work in self._waiting)
+        """Tasks that are here: those that wait for the main thread, and those beside it."""
+        held = self._open_aside() + sum(work.batch.tasks for work in self._waiting)
         held += sum(row.count for row in self._batches.values())
         return held if self._row is None else held + self._row.calls.left
 
@@ -394,10 +373,6 @@ class Desk:
         if self._row is not None and (tasks := self._row.calls.give_up()):
             calls = self._row.calls
             self._return(self._row.work, calls.total - calls.given_up, tasks)
-
-    def _return_async(self, tasks_max: int) -> None:
-        for work, first, tasks in self.side.give_up(tasks_max):
-            self._return(work, first, tasks)
 
     def _return(self, work: Work, first: int, tasks: int) -> None:
         self._settle(work, [(first, tasks, RETURNED, b"", -1)])
@@ -428,8 +403,10 @@ class Desk:
     def next_deadline(self) -> float:
         """When the main thread should come back at the latest, though nothing comes."""
         deadlines = [row.due() for row in self._batches.values()]
-        if self.side.waiting and (oldest := self.side.oldest()) is not None:
-            deadlines.append(oldest[1] + OVERRUN_S)
+        deadlines += [side.next_deadline() for side in self._sides.values()]
+        for task, since in self.in_threads.running.items():
+            if task.handler.soft_timeout is not None and not task.is_late:
+                deadlines.append(since + task.handler.soft_timeout)
         return min(deadlines, default=float("inf"))
 
     def _settle(self, work: Work, runs: Iterable[OutcomeRun]) -> None:

@@ -1,9 +1,9 @@
 """Forks inside a handler: the child is not a worker.
 
-It inherits the worker's main thread in the midst of a task. Where that child ends by itself, as
-those of `multiprocessing` do, only signal handlers are in its way. Where it returns from the
-handler, as after a bare ``os.fork()``, it must end there: its sockets belong to its parent, and so
-do the tasks that come next.
+It inherits the worker's thread that is in the midst of a task, and no other. Where that child ends
+by itself, as those of `multiprocessing` do, only signal handlers are in its way. Where it returns
+from the handler, as after a bare ``os.fork()``, it must end there: its sockets belong to its
+parent, and so do the tasks that come next.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from typing import Never
@@ -21,7 +22,8 @@ class Forks:
 
     def __init__(self, abandon: Callable[[], None]) -> None:
         self._abandon: Callable[[], None] | None = abandon
-        self._mask: set[int] | None = None
+        self._held = threading.local()
+        """The mask of signals before a fork, of each thread that forks."""
         self.is_child = False
         """Whether this is a child."""
         os.register_at_fork(
@@ -36,12 +38,13 @@ class Forks:
         """Until a child has its own signal handlers, SIGTERM waits: it would come to the worker's,
         and Python forgets what came while it forked."""
         if self._abandon is not None:
-            self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            self._held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def _let_go(self) -> None:
-        if self._mask is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-            self._mask = None
+        mask: set[int] | None = getattr(self._held, "mask", None)
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            self._held.mask = None
 
     def _begin_child(self) -> None:
         if self._abandon is None:

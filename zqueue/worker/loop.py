@@ -11,13 +11,13 @@ from time import monotonic
 from typing import Any
 
 from ..client.tracing import Tracer
-from ..current import Current, in_loop
+from ..current import Current, beside
 from ..errors import Cancelled, TaskTimeout
 from ..handlers import Handler, to_arguments
 from ..wire.results import check_value
 from ..wire.traced import untraced
 from .forks import Forks
-from .work import AsyncRow, AsyncTask, Work
+from .work import SideRow, SideTask, Work
 
 END_S = 5.0
 """How long the loop may take to end, seconds; a coroutine of the user's that blocks may hold it."""
@@ -27,12 +27,11 @@ TellProgress = Callable[[Work, int, int, int], None]
 
 
 class Loop:
-    """Claims tasks of a row and runs so many of them at a time. ``wake`` is called at each end."""
+    """Claims tasks of a row and runs them. ``wake`` is called at each end."""
 
     def __init__(
         self,
-        row: AsyncRow,
-        concurrency: int,
+        row: SideRow,
         wake: Callable[[], None],
         tell: TellProgress,
         tracer: Tracer | None,
@@ -40,12 +39,11 @@ class Loop:
     ) -> None:
         self._row = row
         self._forks = forks
-        self._concurrency = concurrency
         self._wake = wake
         self._tell = tell
         self._tracer = tracer
         self._loop = asyncio.new_event_loop()
-        self._tasks: dict[AsyncTask, asyncio.Task[None]] = {}
+        self._tasks: dict[SideTask, asyncio.Task[None]] = {}
         self._thread = threading.Thread(target=self._run_all, name="zqueue-loop", daemon=True)
         self._thread.start()
 
@@ -58,7 +56,7 @@ class Loop:
         """There are new tasks in the row."""
         self._loop.call_soon_threadsafe(self._fill)
 
-    def stop(self, task: AsyncTask) -> None:
+    def stop(self, task: SideTask) -> None:
         """Cancel a task that was claimed."""
         self._loop.call_soon_threadsafe(self._stop, task)
 
@@ -71,28 +69,25 @@ class Loop:
         self._loop.close()
 
     def _fill(self) -> None:
-        while len(self._tasks) < self._concurrency:
-            claimed = self._row.claim(monotonic())
-            if claimed is None:
-                return
+        while (claimed := self._row.claim(monotonic())) is not None:
             task = self._loop.create_task(self._run(claimed))
             self._tasks[claimed] = task
             task.add_done_callback(functools.partial(self._ended, claimed))
 
-    def _ended(self, claimed: AsyncTask, task: asyncio.Task[None]) -> None:
+    def _ended(self, claimed: SideTask, task: asyncio.Task[None]) -> None:
         del self._tasks[claimed]
         if task.cancelled():  # Before it took its first step.
             self._row.end(claimed, 0.0, None, Cancelled())
             self._wake()
         self._fill()
 
-    def _stop(self, claimed: AsyncTask) -> None:
+    def _stop(self, claimed: SideTask) -> None:
         task = self._tasks.get(claimed)
         if task is not None:
             claimed.is_cancelled = True
             task.cancel()
 
-    async def _run(self, task: AsyncTask) -> None:
+    async def _run(self, task: SideTask) -> None:
         value: Any = None
         failure: BaseException | None = None
         began = monotonic()
@@ -103,7 +98,7 @@ class Loop:
             body, traceparent = untraced(task.body)
             current = current_of(handler, task.work, task.position, traceparent, self._tell)
             task.current = current
-            in_loop.set(current)
+            beside.set(current)
             args, kwargs = to_arguments(body) if task.work.batch.task else ([body], {})
             with self._span(current, began - task.work.sent_at):
                 async with limit:
@@ -147,7 +142,7 @@ def current_of(
 
 async def call_in_time(handler: Handler, bodies: list[Any], current: Current) -> None:
     """Call an ``async`` batch handler, raising `TaskTimeout` when it runs too long."""
-    in_loop.set(current)
+    beside.set(current)
     limit_s = handler.soft_timeout or handler.timeout
     try:
         async with asyncio.timeout(limit_s) as limit:

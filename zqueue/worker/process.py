@@ -1,8 +1,9 @@
 """The worker process: threads and a socket around the desk, which decides (see `desk`).
 
 The main thread runs handlers, and between them speaks with the broker: no hand-over costs anything.
-Two other threads step in where that is not enough: the *warden*, which speaks with the broker
-while the main thread is in a slow handler, and the event `loop` of ``async`` handlers.
+Others step in where that is not enough: the *warden*, which speaks with the broker while the main
+thread is in a slow handler, the event `loop` of ``async`` handlers, and, if there are to be any,
+`threads` for handlers that wait.
 
 `_lock` guards the socket, the machine and the desk. It is held between handlers, never while one
 runs.
@@ -10,7 +11,6 @@ runs.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import random
@@ -33,6 +33,7 @@ from ..stats.pauses import Pauses
 from ..version import __version__
 from ..wire.codec import COMPILED, FRAME_BYTES_MAX, pack
 from ..wire.link import Connected, Disconnected, Rejected, State
+from . import interrupts
 from .alarm import shielded
 from .calling import Caller
 from .desk import SETTLE_LATE_S, Desk
@@ -44,7 +45,8 @@ from .loop import Loop
 from .slot import Slot
 from .stops import Stops
 from .tally import Tally
-from .work import BatchCall, CallRow, Work
+from .threads import Threads
+from .work import BatchCall, CallRow, SideTask, Work
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +81,7 @@ class Worker:
         supervisor: bytes,
         slot: Slot,
         signals: Signals,
+        threads: int = 1,
         cancel_grace_s: float = CANCEL_GRACE_S,
     ) -> None:
         self._url = url
@@ -89,7 +92,9 @@ class Worker:
         served = [handler for handler in handlers if handler.queue in own]
         if not any(handler.is_async and not handler.batch_max for handler in served):
             concurrency = 0
-        slots = max([1, concurrency, *(handler.batch_max for handler in served)])
+        if threads == 1 or all(handler.is_async or handler.batch_max for handler in served):
+            threads = 0  # The main thread runs what there is.
+        slots = max([1, concurrency, threads, *(handler.batch_max for handler in served)])
         about = {
             "pid": os.getpid(),
             "host": stdlib_socket.gethostname(),
@@ -109,16 +114,23 @@ class Worker:
         failures = FailureLog()
         self._desk = Desk(
             self._protocol, Lookup(app.handlers), self._tally, failures.add,
-            slots=slots, concurrency=concurrency,
+            slots=slots, concurrency=concurrency, threads=threads,
         )  # fmt: skip
         self._forks = forks = Forks(lambda: self._caller.abandon())
         self._loop = (
-            Loop(self._desk.side, concurrency, signals.wake, self._tell_progress, app.tracer, forks)
+            Loop(self._desk.in_loop, signals.wake, self._tell_progress, app.tracer, forks)
             if any(handler.is_async for handler in handlers)
             else None
         )
+        self._threads = (
+            Threads(
+                self._desk.in_threads, self._through, self._tell_progress, app.tracer, forks, slot
+            )
+            if threads
+            else None
+        )
         self._caller = Caller(slot, failures, forks, self._tell_progress, app.tracer, self._loop)
-        self._stops = Stops(slot, self._caller, self._desk.side, self._loop, cancel_grace_s)
+        self._stops = Stops(slot, self._caller, self._loop, self._threads, cancel_grace_s)
         self._warden = threading.Thread(target=self._watch, name="zqueue-warden", daemon=True)
         self._alert = threading.Event()
         self._warden_rests = False
@@ -190,6 +202,10 @@ class Worker:
         """Take what came, send what should go. Returns how many messages that was."""
         protocol, dealer, desk = self._protocol, self._dealer, self._desk
         self._stops.look()
+        if self._threads is not None:
+            for task in desk.late(now):
+                self._threads.too_late(task)
+            self._threads.look()
         self._slot.count(self._tally.done + self._tally.failed)
         moved = 0
         idle = not desk.has_waiting()
@@ -226,8 +242,10 @@ class Worker:
     ) -> None:
         if isinstance(event, Leased):
             self._desk.leased(event, now)
-            if self._loop is not None and self._desk.side.waiting:
+            if self._loop is not None and self._desk.in_loop.waiting:
                 self._loop.fill()
+            if self._threads is not None:
+                self._threads.fill(now)
         elif isinstance(event, Unwanted):
             self._stops.add(self._desk.stop(event), now)
         elif isinstance(event, Connected):
@@ -248,13 +266,17 @@ class Worker:
 
     def _report(self, now: float) -> None:
         """Report what is new since the last time."""
-        report: dict[str, Any] = self._tally.report(now, self._caller.progress())
+        desk = self._desk
+        report: dict[str, Any] = self._tally.report(
+            now, self._caller.progress(), desk.in_threads.busy_s(now)
+        )
         usage = resource.getrusage(resource.RUSAGE_SELF)
         report["gc"] = self._pauses.stats()
         report["cpu_s"] = round(usage.ru_utime + usage.ru_stime, 3)
         report["rss_bytes"] = rss_bytes()
         report["compiled"] = COMPILED
-        if "running" not in report and (oldest := self._desk.side.oldest()) is not None:
+        oldest = desk.in_threads.oldest() or desk.in_loop.oldest()
+        if "running" not in report and oldest is not None:
             current = oldest[0].current
             if current is not None:
                 took_s = round(now - oldest[1], 3)
@@ -290,7 +312,7 @@ class Worker:
             return
         in_main = threading.current_thread() is threading.main_thread()
         # A soft time-out must not ring while the lock is held.
-        with shielded() if in_main else contextlib.nullcontext():
+        with shielded() if in_main else interrupts.shielded():
             if not self._lock.acquire(timeout=PROGRESS_WAIT_S):
                 return
             try:
@@ -300,6 +322,15 @@ class Worker:
                 self._lock.release()
         if not in_main:
             self._signals.wake()  # The socket may just have told us what the main thread awaits.
+
+    def _through(
+        self, task: SideTask, took_s: float, value: Any, error: BaseException | None
+    ) -> SideTask | None:
+        """Called by a thread that is through with a task. Returns the next one for it."""
+        with self._lock:
+            following = self._desk.through(task, took_s, value, error, monotonic())
+        self._signals.wake()  # The main thread sends what was settled.
+        return following
 
     # --- leaving ---
 
@@ -322,6 +353,8 @@ class Worker:
         self._alert.set()
         self._warden.join()
         self._forks.end()
+        if self._threads is not None:
+            self._threads.end()
         if self._loop is not None:
             self._loop.end()
         return 0

@@ -50,6 +50,7 @@ class WorkerSpec:
     url: str | None
     queues: tuple[str, ...]
     concurrency: int
+    threads: int
     id: str
     supervisor: str
     speaks: bool
@@ -114,13 +115,14 @@ def _work(spec: WorkerSpec, app: App) -> int:
             url=app.url,
             queues=spec.queues,
             concurrency=spec.concurrency,
+            threads=spec.threads,
             id=bytes.fromhex(spec.id),
             supervisor=bytes.fromhex(spec.supervisor),
             slot=slot,
             signals=signals,
             cancel_grace_s=spec.cancel_grace_s,
         )
-        slot.ready(app.url)
+        slot.ready(app.url, spec.threads)
         code = worker.run()
         slot.left()
     signal.signal(signal.SIGTERM, _pass)  # It ends already.

@@ -3,7 +3,8 @@
 A handler in the main thread is interrupted by a signal, whose handler raises `Cancelled` in it: so
 it gets out of whatever waits, too. It is raised once, and only where the handler is at work: what
 runs around it has to end as it began. A coroutine is cancelled in its loop. Whoever goes on for a
-grace time all the same is shown to the supervisor, which ends the process.
+grace time all the same is shown to the supervisor, which ends the process. In other threads than
+the main one `interrupts` raises it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from . import alarm, calling
 from .calling import Caller
 from .loop import Loop
 from .slot import Slot
-from .work import AsyncRow, AsyncTask, CallRow, Running
+from .threads import Threads
+from .work import CallRow, Running
 
 SIGNAL = signal.SIGURG
 """Nobody else sends it, and where nobody handles it nothing happens."""
@@ -59,12 +61,17 @@ class Stops:
     """What is to end. All but the signal handler is called with the worker's lock."""
 
     def __init__(
-        self, slot: Slot, caller: Caller, side: AsyncRow, loop: Loop | None, grace_s: float
+        self,
+        slot: Slot,
+        caller: Caller,
+        loop: Loop | None,
+        threads: Threads | None,
+        grace_s: float,
     ) -> None:
         self._slot = slot
         self._caller = caller
-        self._side = side
         self._loop = loop
+        self._threads = threads
         self._grace_s = grace_s
         self._until: dict[Running, float] = {}
         """When the process is to be ended if that task has not."""
@@ -94,11 +101,11 @@ class Stops:
             if task in self._until:
                 continue
             self._until[task] = now + self._grace_s
-            if isinstance(task.what, AsyncTask):
-                if self._loop is not None:
-                    self._loop.stop(task.what)
-            elif self._is_listening:
-                self._to_raise = task
+            if isinstance(task.what, CallRow):
+                if self._is_listening:
+                    self._to_raise = task
+            elif (side := self._loop if task.what.handler.is_async else self._threads) is not None:
+                side.stop(task.what)
         self.look()
 
     def look(self) -> None:
@@ -116,7 +123,7 @@ class Stops:
     def _runs(self, task: Running) -> bool:
         if isinstance(task.what, CallRow):
             return self._caller.is_at(task.what, task.position)
-        return task.what in self._side.running
+        return not task.what.is_over
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         task = self._to_raise

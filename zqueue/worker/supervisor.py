@@ -156,6 +156,7 @@ class Supervisor:
             url=config.url,
             queues=config.queues,
             concurrency=config.concurrency,
+            threads=config.threads,
             id=os.urandom(16).hex(),
             supervisor=self._id.hex(),
             speaks=action.speaks,

@@ -15,7 +15,8 @@ class Tally:
     def __init__(self) -> None:
         self.done = 0
         self.failed = 0
-        self._busy_s = 0.0
+        self.busy_s = 0.0
+        """Seconds in handlers: of the main thread, and of threads by their share."""
         self._meters: dict[str, TaskMeter] = {}
         self.running = ""
         """The handler that the main thread is in."""
@@ -47,14 +48,17 @@ class Tally:
     def end(self, now: float) -> float:
         """It is out again. Returns how long that took, seconds."""
         elapsed_s = 0.0 if self.since is None else now - self.since
-        self._busy_s += elapsed_s
+        self.busy_s += elapsed_s
         self.since = None
         return elapsed_s
 
-    def report(self, now: float, progress: tuple[int, int] = (0, 0)) -> dict[str, Any]:
-        """What there is to report; ``progress`` is how far the task that runs has come."""
+    def report(
+        self, now: float, progress: tuple[int, int] = (0, 0), beside_s: float = 0.0
+    ) -> dict[str, Any]:
+        """What there is to report; ``progress`` is how far the task that runs has come, and
+        ``beside_s`` how long those in threads have run."""
         since = self.since
-        busy_s = self._busy_s + (now - since if since is not None else 0.0)
+        busy_s = self.busy_s + beside_s + (now - since if since is not None else 0.0)
         report: dict[str, Any] = {
             "done": self.done,
             "failed": self.failed,

@@ -1,9 +1,9 @@
 """Work: what a worker was leased and has not settled, in rows from which tasks are claimed.
 
 A task waits in a row until somebody claims it, which is one step that no other thread can come
-between: for plain handlers, `calls.Calls` counts; for ``async`` ones, `AsyncRow` removes it from a
-deque; for batch handlers, `BatchRow` is cut with the worker's lock held. What was claimed runs
-here; only what was not can be returned.
+between: for plain handlers, `calls.Calls` counts; for those that run side by side, in an event loop
+or in threads, `SideRow` removes it from a deque; for batch handlers, `BatchRow` is cut with the
+worker's lock held. What was claimed runs here; only what was not can be returned.
 """
 
 from __future__ import annotations
@@ -163,8 +163,8 @@ class BatchRow:
 
 
 @dataclasses.dataclass(slots=True, eq=False)
-class AsyncTask:
-    """A task of an ``async`` handler."""
+class SideTask:
+    """A task that runs beside others."""
 
     handler: Handler
     work: Work
@@ -173,12 +173,15 @@ class AsyncTask:
     current: Current | None = None
     """What it knows of itself, once it runs."""
     is_cancelled: bool = False
+    is_late: bool = False
+    """Its soft time-out is over, and it was told so."""
+    is_over: bool = False
 
 
-class AsyncEnd(NamedTuple):
-    """An ``async`` task that is over."""
+class SideEnd(NamedTuple):
+    """A task that ran beside others is over."""
 
-    task: AsyncTask
+    task: SideTask
     took_s: float
     value: Any
     error: BaseException | None
@@ -187,31 +190,34 @@ class AsyncEnd(NamedTuple):
 class Running(NamedTuple):
     """A task that runs."""
 
-    what: CallRow | AsyncTask
+    what: CallRow | SideTask
     position: int
     """In its batch."""
 
 
-class AsyncRow:
-    """Tasks of ``async`` handlers: those that wait, those that run, those that are over.
+class SideRow:
+    """Tasks that run side by side: those that wait, those that run, those that are over.
 
-    The event loop's thread claims and ends them without a lock: each of the deques changes in one
-    step.
+    ``places`` is how many may run. The event loop's thread claims and ends them without a lock:
+    each of the deques changes in one step. Threads claim and end them with the worker's lock.
     """
 
-    def __init__(self) -> None:
-        self.waiting: deque[AsyncTask] = deque()
-        self.running: dict[AsyncTask, float] = {}
+    def __init__(self, places: int) -> None:
+        self.places = places
+        self.waiting: deque[SideTask] = deque()
+        self.running: dict[SideTask, float] = {}
         """Since when; the oldest first."""
-        self.over: deque[AsyncEnd] = deque()
+        self.over: deque[SideEnd] = deque()
         self.open = 0
         """Tasks that were leased and neither settled nor returned. With the worker's lock."""
 
     def __repr__(self) -> str:
-        return f"<AsyncRow {len(self.waiting)} waiting, {len(self.running)} running>"
+        return f"<SideRow {len(self.waiting)} waiting, {len(self.running)} running>"
 
-    def claim(self, now: float) -> AsyncTask | None:
-        """The next task to run; None if nothing waits."""
+    def claim(self, now: float) -> SideTask | None:
+        """The next task to run; None if nothing waits, or every place is taken."""
+        if len(self.running) >= self.places:
+            return None
         try:
             task = self.waiting.popleft()
         except IndexError:
@@ -219,19 +225,24 @@ class AsyncRow:
         self.running[task] = now
         return task
 
-    def end(self, task: AsyncTask, took_s: float, value: Any, error: BaseException | None) -> None:
+    def end(self, task: SideTask, took_s: float, value: Any, error: BaseException | None) -> None:
         """A task that was claimed is over."""
-        self.over.append(AsyncEnd(task, took_s, value, error))
+        task.is_over = True
+        self.over.append(SideEnd(task, took_s, value, error))
         del self.running[task]
 
-    def oldest(self) -> tuple[AsyncTask, float] | None:
+    def oldest(self) -> tuple[SideTask, float] | None:
         """The task that has run longest, and since when. From any thread."""
         try:
             return next(iter(self.running.items()))
         except (StopIteration, RuntimeError):
             return None  # There is none, or it ended just now.
 
-    def take_out(self, unwanted: Unwanted) -> list[AsyncTask]:
+    def busy_s(self, now: float) -> float:
+        """How long those that run have run, as a share of the places. With the worker's lock."""
+        return sum(now - since for since in self.running.values()) / max(1, self.places)
+
+    def take_out(self, unwanted: Unwanted) -> list[SideTask]:
         """Take tasks out of the row that are not wanted, as far as nobody has claimed them."""
         taken = []
         for task in self.waiting.copy():
