@@ -140,14 +140,14 @@ def test_a_disk_that_fails_ends_the_broker(durable, processes, tmp_path, produce
     if shutil.which("strace") is None:
         skip_locally("there is no strace")
     producer = produce(durable)
-    sent_and_confirmed(producer, 20)
+    assert sent_and_confirmed(producer, durable, 20) == 20
     # Only the store's thread writes files: all others do not see it.
     (thread,) = store_threads(durable.pid)
     strace = processes.start(
         "strace", "strace", "-p", str(thread), "-o", str(tmp_path / "trace"), "-e",
         f"trace={calls}", "-e", f"inject={calls}:error=EIO",
     )  # fmt: skip
-    confirmed = 20 + sent_and_confirmed(producer, 100_000)
+    confirmed = 20 + sent_and_confirmed(producer, durable, 100_000)
     assert strace.err.startswith("strace: Process"), strace.err
     assert durable.process.wait() == 1
     assert "what it takes cannot be stored" in durable.process.err
@@ -159,15 +159,25 @@ def test_a_disk_that_fails_ends_the_broker(durable, processes, tmp_path, produce
     assert durable.queue("q")["ready"] == confirmed + 1
 
 
-def sent_and_confirmed(producer, tasks):
-    """Send tasks one after the other. How many were confirmed before one was not."""
+def sent_and_confirmed(producer, broker, tasks):
+    """Send tasks one after the other. How many were confirmed before the broker ended."""
     for i in range(tasks):
-        try:
-            producer.send("q", i)
-            producer.flush(timeout=2.0)
-        except zqueue.ZQueueError:
+        producer.send("q", i)
+        if not is_confirmed(producer, broker):
             return i
     return tasks
+
+
+def is_confirmed(producer, broker):
+    while True:
+        is_running = broker.process.is_running()
+        try:
+            producer.flush(timeout=0.5)
+        except zqueue.ZQueueError:
+            if not is_running:
+                return False
+        else:
+            return True
 
 
 def store_threads(pid):

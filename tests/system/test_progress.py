@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from concurrent.futures import wait
 
 import msgpack
 import pytest
@@ -135,16 +136,15 @@ def test_a_soft_time_out_in_the_midst_of_it_breaks_nothing(steps):
 @pytest.mark.alone
 def test_what_comes_for_an_async_worker_is_not_kept_waiting_by_progress(steps):
     """What one thread sends must not make the other miss what came meanwhile."""
-    busy = [steps.patient.submit(30) for _ in range(40)]
-    slowest = 0.0
+    busy = [steps.patient.submit(10_000) for _ in range(40)]
+    took_s = []
     for _ in range(100):
         began = time.monotonic()
         steps.who_async.submit("x").result(DEADLINE_S)
-        slowest = max(slowest, time.monotonic() - began)
-    assert not all(future.done() for future in busy), "otherwise nothing was tried"
-    assert slowest < 0.4
-    for future in busy:
-        assert future.result(60) is None
+        took_s.append(time.monotonic() - began)
+    assert sorted(took_s)[-5] < 0.4, "all but a few, for the machine may stand still"
+    assert steps.app.cancel(*busy, running=True).stopping == 40
+    assert not wait(busy, DEADLINE_S).not_done
 
 
 # --- who is who ---

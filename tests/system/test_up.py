@@ -131,4 +131,4 @@ def test_a_second_signal_does_not_wait_for_what_runs(up, run, record):
     process.send(signal.SIGINT)
     wait_until(lambda: "draining" in process.err, what=lambda: process.err)
     process.send(signal.SIGINT)
-    assert process.wait() == 5, process.err
+    assert process.wait(20) == 5, process.err
