@@ -60,12 +60,15 @@ MAY_IMPORT: dict[str, set[str]] = {
         "wire",
     },
     "producer": {"client", "config", "errors", "seconds", "wire"},
+    "sending": {
+        "arguments", "client", "config", "errors", "handlers", "producer", "seconds", "wire",
+    },
+    "loop_sender": {"client", "errors", "handlers", "sending", "takes", "wire"},
     "senders": {
-        "arguments", "client", "config", "errors", "handlers", "producer", "seconds", "takes",
-        "wire",
+        "arguments", "client", "errors", "handlers", "loop_sender", "sending", "takes",
     },
     "takes": {"client"},
-    "app": {"client", "errors", "handlers", "producer", "seconds", "senders"},
+    "app": {"client", "errors", "handlers", "producer", "seconds", "senders", "sending"},
     "worker": {
         "app", "client", "config", "core", "current", "errors", "handlers", "interpreted", "logs",
         "memory_queue", "net", "stats", "version", "wire",

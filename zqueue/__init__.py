@@ -4,6 +4,7 @@ from .app import App
 from .client.asked import task_options
 from .client.confirmation import Confirmation
 from .client.earlier import EarlierResult
+from .client.loop_lane import LoopFuture
 from .client.questions import Cancellation
 from .client.replies import TaskFuture
 from .current import Current, current
@@ -59,6 +60,7 @@ __all__ = [
     "InvalidFailures",
     "InvalidName",
     "LoadError",
+    "LoopFuture",
     "MemoryQueue",
     "NameTaken",
     "PartialFailure",

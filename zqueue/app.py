@@ -16,7 +16,8 @@ from .errors import ConfigError
 from .handlers import Handler, Retries, Retrying
 from .producer import CONNECT_TIMEOUT_S, TIMEOUT_S
 from .seconds import check_seconds
-from .senders import AsyncTask, BatchTask, SendingApp, Task
+from .senders import AsyncTask, BatchTask, Task
+from .sending import SendingApp
 
 logger = logging.getLogger(__name__)
 

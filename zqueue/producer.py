@@ -7,6 +7,7 @@ dropped, until what was accepted is confirmed.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import random
@@ -21,8 +22,7 @@ from .client.connection import Connection, id_of
 from .client.earlier import EarlierResult
 from .client.exchange import Exchange
 from .client.lane import Lane
-from .client.map_call import MapCall
-from .client.ordered import Stream
+from .client.loop_calls import LoopCalls
 from .client.publisher import Publisher
 from .client.replies import TaskFuture
 from .config import Address, default_url
@@ -35,18 +35,18 @@ from .wire.results import Outcome
 
 logger = logging.getLogger(__name__)
 
-MAP_BATCHES = 64
-"""Batches that `call_many` sends ahead of the result it gives."""
-
 TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
+
+INTERRUPTS = (KeyboardInterrupt, asyncio.CancelledError)
+"""Ctrl-C in a program with a loop cancels what runs there."""
 
 INTERRUPTED_S = 1.0
 """How long leaving a ``with`` block waits for confirms after Ctrl-C. Nobody waits half a minute
 then; what is not confirmed is counted in the log."""
 
 
-class Producer:
+class Producer(LoopCalls):
     """Sends bodies to queues of one broker. Any number of threads may share it.
 
     Parameters:
@@ -90,6 +90,7 @@ class Producer:
         self._exchange = Exchange(
             addresses, self._publisher, timeout_s=self.timeout, connect_s=self.connect_timeout
         )
+        super().__init__(self._exchange)
 
     def _connection(self, about: dict[str, Any]) -> Connection:
         chance = random.Random().random
@@ -225,8 +226,7 @@ class Producer:
         packed = b"" if options is None else options.pack()
         lane = self._publisher.find(queue, task, results, packed)
         if lane is None:
-            _check_names(queue, task)
-            lane = Lane(self._exchange, queue, task, reply=results, options=options)
+            lane = self._make_lane(queue, task, reply=results, options=options)
         futures = [TaskFuture[Any](lane) for _ in range(tasks if results else 0)]
         confirmation = Confirmation(lane, futures)
         if tasks:
@@ -290,20 +290,10 @@ class Producer:
         aside: bool | None,
         options: TaskOptions | None,
     ) -> Iterator[list[Outcome]]:
-        self._check(timeout, options)
-        check_seconds(wait, "wait")
-        _check_names(queue, task)
-        stream = Stream(MAP_BATCHES)
-        lane = Lane(self._exchange, queue, task, stream=stream, options=options)
         if aside is None:
             aside = not isinstance(bodies, Sized)
-        return MapCall(self._exchange, lane, stream, timeout).outcomes(iter(bodies), wait, aside)
-
-    def _check(self, timeout: float | None, options: TaskOptions | None = None) -> None:
-        if timeout is not None:
-            check_seconds(timeout, "timeout")
-        if options is not None and options.key is not None:
-            raise ConfigError("a key= is of one task: send or submit each with its own")
+        call = self._map_call(queue, task, timeout, wait, options)
+        return call.outcomes(iter(bodies), wait, aside)
 
     # --- what an earlier process submitted ---
 
@@ -352,8 +342,7 @@ class Producer:
         packed = b"" if options is None else options.pack()
         lane = self._publisher.find(queue, task, reply, packed)
         if lane is None:
-            _check_names(queue, task)
-            lane = Lane(self._exchange, queue, task, reply=reply, options=options)
+            lane = self._make_lane(queue, task, reply=reply, options=options)
             lane = self._exchange.add_lane(lane, timeout)
         return lane
 
@@ -377,16 +366,10 @@ class Producer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+        interrupted = kind is not None and issubclass(kind, INTERRUPTS)
         try:
             self.close(INTERRUPTED_S if interrupted else None)
         except ZQueueError as error:
             if kind is None:
                 raise
             logger.error("not all that was sent before the error is confirmed: %s", error)
-
-
-def _check_names(queue: str, task: str) -> None:
-    check_name(queue, "queue")
-    if task:
-        check_name(task, "task")

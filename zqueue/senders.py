@@ -8,28 +8,18 @@ runs need only agree on those.
 from __future__ import annotations
 
 import functools
-import os
-import threading
-import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sized
-from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
+from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast, overload
 
-from .arguments import Arguments
 from .client.asked import Asked, task_options
-from .client.gate import may_use_names
-from .client.lane import Entrance, Lane
+from .client.loop_lane import LoopFuture
 from .client.replies import TaskFuture
-from .client.tracing import FixedContext, TracedLane, Tracer, with_context
-from .config import default_url
-from .errors import BodyError, ConfigError
+from .client.tracing import FixedContext
+from .errors import BodyError
 from .handlers import Handler, call_body
-from .producer import Producer
-from .seconds import check_seconds
+from .loop_sender import LoopSender
+from .sending import Sending, SendingApp, bodies_of
 from .takes import Takes1, Takes2, Takes3, Takes4, Takes5
-from .wire.codec import Wrapped
-from .wire.headers import check_name
-from .wire.options import TaskOptions
-from .wire.traced import traced
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,182 +32,7 @@ A4 = TypeVar("A4")
 A5 = TypeVar("A5")
 
 
-class SendingApp:
-    """An app, as far as its tasks are sent: the producer that is made when one is, for the first
-    time. Parameters as for `App`."""
-
-    def __init__(
-        self,
-        url: str | None,
-        timeout: float | None,
-        connect_timeout: float | None,
-        name: str | None,
-    ) -> None:
-        self.name = None if name is None else check_name(name, "producer")
-        self._url = url
-        self._timeout = check_seconds(timeout, "timeout")
-        self._connect_timeout = check_seconds(connect_timeout, "connect_timeout")
-        self._producer: Producer | None = None
-        self._choosing = threading.Lock()
-        """Held for a check and an assignment only: whatever runs in between could need it, too."""
-        self._entrances: weakref.WeakSet[Entrance] = weakref.WeakSet()
-        self._tracer: Tracer | None = None
-        _apps.add(self)
-
-    @property
-    def url(self) -> str:
-        """Where the broker is. Can be set until something was sent."""
-        return self._url or default_url()
-
-    @url.setter
-    def url(self, url: str) -> None:
-        if self._producer is not None:
-            raise ConfigError(f"the app is connected to {self._producer.url} already")
-        self._url = url
-
-    @property
-    def producer(self) -> Producer:
-        """The producer that this app sends with, made at first use."""
-        producer = self._producer
-        if producer is None:
-            made = Producer(
-                self.url, timeout=self._timeout, connect_timeout=self._connect_timeout,
-                name=self.name if may_use_names() else None,
-            )  # fmt: skip
-            with self._choosing:  # Another thread may have been first; what it sent is in its own.
-                producer = self._producer = self._producer or made
-        return producer
-
-    @property
-    def tracer(self) -> Tracer | None:
-        """Makes spans of what is sent and run: see `zqueue.otel.instrument`."""
-        return self._tracer
-
-    @tracer.setter
-    def tracer(self, tracer: Tracer | None) -> None:
-        self._tracer = tracer
-        for entrance in list(self._entrances):
-            entrance.forget()
-
-    def flush(self, timeout: float | None = None) -> None:
-        """Wait until all that was sent is confirmed: see `Producer.flush`."""
-        if self._producer is not None:
-            self._producer.flush(timeout)
-
-    def close(self, timeout: float | None = None) -> None:
-        """`flush` and disconnect. The next call that sends something connects anew."""
-        producer = self._reset()
-        if producer is not None:
-            producer.close(timeout)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        producer = self._reset()
-        if producer is not None:
-            producer.__exit__(kind, *error)
-
-    def _reset(self) -> Producer | None:
-        """Give up the producer, if there is one."""
-        with self._choosing:
-            producer, self._producer = self._producer, None
-        for entrance in list(self._entrances):
-            entrance.forget()
-        return producer
-
-    def _forked(self) -> None:
-        """In a child process: another thread of the parent may have held the lock."""
-        self._choosing = threading.Lock()
-        self.name = None  # It is the parent's.
-        self._reset()
-
-
-_apps: weakref.WeakSet[SendingApp] = weakref.WeakSet()
-
-
-def _reset_after_fork() -> None:
-    for app in list(_apps):
-        app._forked()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_after_fork)
-
-
-class _Sender:
-    """What sends bodies for one handler, with the options of one caller."""
-
-    def __init__(
-        self,
-        app: SendingApp,
-        handler: Handler,
-        queue: str,
-        wait: float | None = None,
-        tracer: Tracer | None = None,
-        options: TaskOptions | None = None,
-        arguments: Arguments | None = None,
-    ) -> None:
-        if wait is not None:
-            check_seconds(wait, "wait")
-        self._app = app
-        self._handler = handler
-        self._queue = queue
-        self._wait = wait
-        self._own_tracer = tracer
-        self._options = options
-        find = functools.partial(_find_lane, app, queue, handler.name, tracer, options, wait)
-        self._arguments = arguments or Arguments(handler.name, handler.function)
-        self._entrance = Entrance(find, wait, self._arguments)
-        app._entrances.add(self._entrance)
-
-    @property
-    def name(self) -> str:
-        """The task's name on the wire."""
-        return self._handler.name
-
-    @property
-    def queue(self) -> str:
-        """Where the tasks wait."""
-        return self._queue
-
-    @property
-    def _tracer(self) -> Tracer | None:
-        return self._own_tracer or self._app.tracer
-
-    @property
-    def _asked(self) -> dict[str, Any]:
-        """What the producer's calls are given beside the bodies."""
-        return {"task": self.name, "timeout": self._wait, "options": self._options}
-
-    def _submit(self, body: object) -> TaskFuture[Any]:
-        submit, tracer = self._app.producer.submit, self._tracer
-        if tracer is None:
-            return submit(self._queue, body, **self._asked)
-        with tracer.send(self.name, self._queue) as traceparent:
-            body = traced(body, traceparent) if traceparent else body
-            return submit(self._queue, body, **self._asked)
-
-    def _send_many(self, bodies: Iterable[object]) -> int:
-        send_many, tracer = self._app.producer.send_many, self._tracer
-        if tracer is None:
-            return send_many(self._queue, bodies, **self._asked)
-        with tracer.send(self.name, self._queue) as traceparent:
-            bodies = with_context(bodies, traceparent)
-            return send_many(self._queue, bodies, **self._asked)
-
-    def _call_many(
-        self, bodies: Iterable[object], *, wait: float | None, aside: bool
-    ) -> Iterator[Any]:
-        call_many, tracer = self._app.producer.call_many, self._tracer
-        if tracer is not None:
-            # What is sent later has the same parent: results are read long after this call.
-            with tracer.send(self.name, self._queue) as traceparent:
-                bodies = with_context(bodies, traceparent)
-        return call_many(self._queue, bodies, wait=wait, aside=aside, **self._asked)
-
-
-class Sender(_Sender, Generic[P, R]):
+class Sender(LoopSender[P, R], Generic[P, R]):
     """The calls that send a task."""
 
     send: Callable[P, None]
@@ -287,7 +102,7 @@ class Sender(_Sender, Generic[P, R]):
         """
         self._arguments.check_count(len(iterables))
         aside = not all(isinstance(iterable, Sized) for iterable in iterables)
-        return self._call_many(_bodies(iterables), wait=timeout, aside=aside)
+        return self._call_many(bodies_of(iterables), wait=timeout, aside=aside)
 
     @overload
     def send_many(self: Takes1[A1, R], a: Iterable[A1], /) -> int: ...
@@ -322,7 +137,7 @@ class Sender(_Sender, Generic[P, R]):
         """Send calls: one iterable a parameter. Returns how many. See `Producer.send_many`."""
         self._arguments.check_count(len(iterables))
         try:
-            return self._send_many(_bodies(iterables))
+            return self._send_many(bodies_of(iterables))
         except BodyError as error:
             raise self._arguments.of_task(error) from None
 
@@ -380,7 +195,7 @@ class AsyncTask(_Declared[P, R, Coroutine[Any, Any, R]]):
     """A coroutine function that can also be sent. Calling it gives the coroutine, as ever."""
 
 
-class BatchSender(_Sender, Generic[B]):
+class BatchSender(Sending, Generic[B]):
     """The calls that send bodies to a batch task."""
 
     def send(self, body: B) -> None:
@@ -394,6 +209,18 @@ class BatchSender(_Sender, Generic[B]):
     def send_many(self, bodies: Iterable[B]) -> int:
         """Send bodies. Returns how many. See `Producer.send_many`."""
         return self._send_many(bodies)
+
+    async def call(self, body: B) -> None:
+        """Send one body, and return once it was handled: see `Sender.call`."""
+        await self._add_in_loop(body, True)
+
+    async def asend(self, body: B) -> None:
+        """Send one body, and return once it is confirmed: see `Producer.asend`."""
+        await self._add_in_loop(body, False)
+
+    def asubmit(self, body: B) -> LoopFuture[None]:
+        """Send one body and get a future that tells when it was handled: see `Producer.asubmit`."""
+        return self._add_in_loop(body, True)
 
 
 class BatchTask(BatchSender[B], Generic[B, R]):
@@ -427,18 +254,3 @@ class BatchTask(BatchSender[B], Generic[B, R]):
         return BatchSender(
             self._app, self._handler, self._queue, wait, tracer, options, self._arguments
         )
-
-
-def _find_lane(
-    app: SendingApp, queue: str, task: str, tracer: Tracer | None, options: TaskOptions | None,
-    wait: float | None,
-) -> Lane | TracedLane:  # fmt: skip
-    """What takes the bodies of a task now."""
-    lane = app.producer.lane(queue, task, options=options, timeout=wait)
-    tracer = tracer or app.tracer
-    return lane if tracer is None else TracedLane(lane, tracer)
-
-
-def _bodies(iterables: tuple[Iterable[Any], ...]) -> Iterable[object]:
-    """The arguments of calls, one iterable a parameter."""
-    return Wrapped(iterables[0]) if len(iterables) == 1 else zip(*iterables, strict=False)

@@ -11,7 +11,7 @@ from zqueue.core.batch import OVERHEAD_BYTES
 from zqueue.core.confirm import GAPS_MAX
 from zqueue.wire.codec import FRAME_BYTES_MAX, pack
 from zqueue.wire.headers import encode
-from zqueue.wire.messages import DONE, Confirm, Heartbeat, Publish, Refuse
+from zqueue.wire.messages import DONE, IMPATIENT, Confirm, Heartbeat, Publish, Refuse
 
 PLAIN = int.from_bytes(b"broker", "big")
 """What workers are told of where tasks from the plain lane come from: the broker's own id."""
@@ -60,6 +60,39 @@ class TestTaking:
         assert confirmed(t.hear()) == [1]
         assert t.ready() == 1
         assert t.broker.book.totals().duplicates == 1
+
+
+class TestImpatience:
+    """Flag 2: the producer does not wait for room."""
+
+    def publish(self, t: Any, sequence: int, body: bytes = pack([0])) -> Any:
+        return t.say(b"p", Publish(sequence, "q", "t", IMPATIENT), body)
+
+    def test_what_reaches_the_bound_is_confirmed_and_no_more_is_taken(self, talk: Any) -> None:
+        t = talk(queue_tasks_max=2)
+        t.producer()
+        assert self.publish(t, 1) == [Confirm([1, 1])]
+        assert self.publish(t, 2) == [Confirm([2, 2])]
+        assert self.publish(t, 3) == [Refuse("full", 3, "queue 'q' is full")]
+        assert t.ready() == 2
+        assert t.broker.book.totals().postponed == 1
+
+    def test_others_wait_for_their_confirm_as_ever(self, talk: Any) -> None:
+        t = talk(queue_tasks_max=1)
+        t.producer()
+        t.publish(b"p", 1, [0])
+        assert t.hear() == []
+        assert self.publish(t, 2) == [Refuse("full", 2, "queue 'q' is full")]
+
+    def test_an_empty_batch_uses_a_number_up(self, talk: Any, confirmed: Any) -> None:
+        t = talk(queue_tasks_max=1)
+        t.producer()
+        self.publish(t, 1)
+        self.publish(t, 2)
+        assert self.publish(t, 2, b"\x90") == [Refuse("malformed", 2, "the batch is empty")]
+        assert not t.broker.roster.producers[b"p"].taken.missing()
+        assert self.publish(t, 1, b"\x90") == [Confirm([1, 1])]  # It was taken before.
+        assert t.ready() == 1
 
 
 class TestRefusing:

@@ -36,7 +36,7 @@ class Scene:
         futures = [TaskFuture[Any](lane) for _ in bodies] if results else []
         confirmation = Confirmation(lane, futures)
         frame = pack(list(bodies))
-        if self.publisher.publish(lane, frame, len(bodies), confirmation, self.now):
+        if self.publisher.publish(lane, frame, len(bodies), confirmation, self.now, None):
             return confirmation
         return None
 

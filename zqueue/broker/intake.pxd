@@ -24,7 +24,7 @@ cdef class Intake:
     @cython.locals(queue=Queue, budget=Budget)
     cdef _release_withheld(self)
     @cython.locals(nbytes=Py_ssize_t, budget=Budget)
-    cdef _why_not_now(self, Queue queue, Published frame)
+    cdef _why_not_now(self, Queue queue, Published frame, bint is_impatient)
     @cython.locals(queue=Queue, count=Py_ssize_t)
     cdef _why_not_stored(self, long long nbytes)
     cdef tuple _check(self, message, body, options=*)

@@ -3,7 +3,8 @@
 Theory of operation. A published batch is checked, counted once by its number, and put in its
 queue; then its confirm is due. While the queue is at its bound the confirm is withheld, so the
 producer's window fills and its callers wait; a quarter beyond the bound the batch is not taken
-at all, and the producer is told to send it again later. Nothing that was confirmed is ever
+at all, and the producer is told to send it again later. (Who says that it will not wait is told
+so from the bound on, and nothing of it is withheld.) Nothing that was confirmed is ever
 refused, and nothing is dropped without an answer.
 
 The plain lane has no answers, so there the device stops reading instead (`Ingest.FULL`).
@@ -24,6 +25,7 @@ from ..wire.messages import (
     BAD_NAME,
     DRAINING,
     FULL,
+    IMPATIENT,
     MALFORMED,
     NO_RESULTS,
     REPLY,
@@ -113,7 +115,8 @@ class Intake:
             self._note([REFUSED, producer.id, sequence, error.code, str(error)])
             self._refuse(producer, sequence, error.code, str(error))
             return
-        why = self._why_not_now(queue, frame)
+        is_impatient = bool(message.flags & IMPATIENT)
+        why = self._why_not_now(queue, frame, is_impatient)
         if why is not None:
             queue.counters.postponed += 1
             self._refuse(producer, sequence, *why)
@@ -129,7 +132,7 @@ class Intake:
         self._book.put(queue, Batch(frame, 0, frame.count))
         if frame.options is not None:
             self._keys.take(frame, frame.options)
-        if queue.ready.is_full():
+        if queue.ready.is_full() and not is_impatient:
             self._withhold(queue, producer, sequence)
         else:
             self._confirm(producer, sequence)
@@ -231,7 +234,9 @@ class Intake:
         if self._book.journal is not None:
             self._book.journal.fact(fact)
 
-    def _why_not_now(self, queue: Queue, frame: Published) -> tuple[str, str] | None:
+    def _why_not_now(
+        self, queue: Queue, frame: Published, is_impatient: bool
+    ) -> tuple[str, str] | None:
         """Why a batch must come again later: code and text; None: it need not."""
         name, nbytes, budget = queue.ready.name, len(frame.body) + OVERHEAD_BYTES, self._book.budget
         if queue.draining:
@@ -240,7 +245,7 @@ class Intake:
             return FULL, why
         if budget.held:
             self._held.shrink(budget.bytes_max - nbytes)
-        if queue.ready.is_over(frame.count, nbytes):
+        if queue.ready.is_over(frame.count, nbytes) or (is_impatient and queue.ready.is_full()):
             return FULL, f"queue {name!r} is full"
         if frame.options is not None and not self._keys.has_room(name, frame.options):
             return FULL, self._keys.why_full

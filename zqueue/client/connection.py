@@ -131,7 +131,7 @@ class Connection(Conversation[ConnectionEvent]):
 
     def publish(
         self, lane: Any, body: bytes, tasks: int, *, reply: Any, now: float, age_s: float = 0.0,
-        confirmation: Any = None,
+        promise: Any = None,
     ) -> Sent:  # fmt: skip
         """Send a batch, or keep it until there is a broker. Ask `has_room` before.
 
@@ -139,12 +139,12 @@ class Connection(Conversation[ConnectionEvent]):
             lane: knows its ``queue``, ``task`` and packed ``options`` (none: no bytes).
             reply: where its results go, None if they are not wanted.
             age_s: how long its oldest body has waited, seconds.
-            confirmation: who waits for its confirm, None if nobody does.
+            promise: who waits for its confirm, None if nobody does.
         """
         assert self.has_room()
         sequence = self._next_sequence
         self._next_sequence += 1
-        sent = Sent(sequence, lane, body, tasks, reply, now, age_s, confirmation)
+        sent = Sent(sequence, lane, body, tasks, reply, now, age_s, promise)
         self.sent[sequence] = sent
         self.unconfirmed += 1
         self.unconfirmed_tasks += tasks

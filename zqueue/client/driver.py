@@ -96,6 +96,12 @@ class Driver:
         if deadline is not None and deadline < self._armed_until:
             self._wake()
 
+    def give_out_carefully(self) -> None:
+        """Give out what runs none of the user's code, and leave the rest to the driver's thread: an
+        event loop may be running in this one. Without the lock."""
+        if not self._giver.give_out(careful=True) or self.publisher.news:
+            self._wake()
+
     def give_out(self) -> None:
         """Give out results and news, without the lock."""
         self._giver.give_out()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..errors import ZQueueError
-from .confirmation import Confirmation
+from .confirmation import Promise
 from .connection import Connection
 from .earlier import EarlierRun
 from .replies import Reply
@@ -17,6 +17,11 @@ class Ending(NamedTuple):
 
     reply: Reply
     what: ResultsCame | Progressed | ZQueueError
+
+    @property
+    def runs_callbacks(self) -> bool:
+        """Whether giving it out runs the user's code, which may block."""
+        return not self.reply.runs_no_callbacks
 
     def give_out(self) -> None:
         """Tell it. Runs callbacks, which are the user's code."""
@@ -36,16 +41,21 @@ class Ending(NamedTuple):
 class Verdict(NamedTuple):
     """Whether a broker has confirmed a batch, and whom to tell."""
 
-    confirmation: Confirmation
+    promise: Promise
     error: ZQueueError | None
+
+    @property
+    def runs_callbacks(self) -> bool:
+        """Whether giving it out runs the user's code, which may block."""
+        return not self.promise.runs_no_callbacks
 
     def give_out(self) -> None:
         """Tell it. Runs callbacks, which are the user's code."""
-        self.confirmation.end(self.error)
+        self.promise.end(self.error)
 
     def forked(self, error: ZQueueError) -> None:
         """In a child process: nobody here will hear of it."""
-        self.confirmation.forked(error)
+        self.promise.forked(error)
 
 
 class Earlier(NamedTuple):

@@ -15,13 +15,13 @@ from ..config import Address
 from ..errors import BrokerLost, Closed, NameTaken, QueueFull, TimedOut, ZQueueError
 from ..seconds import check_seconds
 from . import lifetime
-from .confirmation import Confirmation
+from .confirmation import Promise
 from .driver import Driver
 from .endings import Earlier
 from .gate import check_may_send
 from .lane import Lane, LaneState
 from .publisher import LANES_MAX, Publisher
-from .questions import Cancellation
+from .questions import Cancellation, Place
 from .replies import TaskFuture
 
 logger = logging.getLogger(__name__)
@@ -75,12 +75,15 @@ class Exchange(Driver):
         with self.lock:
             self.publisher.add_stream(lane)
 
-    def drop_stream(self, lane: Lane) -> None:
+    def drop_stream(self, lane: Lane, *, careful: bool = False) -> None:
         """Nothing more will gather in a lane of one call: let the rest leave."""
         with self.lock:
             self.publisher.finish(lane)
             self.turn()
-        self.give_out()
+        if careful:
+            self.give_out_carefully()
+        else:
+            self.give_out()
 
     def finish_stream(self, lane: Lane, timeout: float | None) -> None:
         """Nothing more will gather in a lane of one call: return when all has left it."""
@@ -100,20 +103,29 @@ class Exchange(Driver):
         if lane.is_idle or lane.is_full:
             self.service(lane)
 
-    def publish(self, lane: Lane, frame: bytes, tasks: int, confirmation: Confirmation) -> None:
+    def connect(self) -> None:
+        """Begin to look for a broker. Does not wait."""
+        with self.lock:
+            self._connect()
+
+    def publish(
+        self, lane: Lane, frame: bytes, tasks: int, promise: Promise, *, since: float | None = None
+    ) -> None:
         """Send a batch now, beside what gathers in its lane. Does not wait: raises `QueueFull` or
-        `BrokerLost` where there is no room."""
+        `BrokerLost` where there is no room. ``since``: when its oldest body came, now by default;
+        of delayed ones the youngest.
+        """
         with self.lock:
             self._connect()
             if not self.publisher.has_room_for(lane):
                 raise QueueFull(f"over {LANES_MAX} tasks of different options are unconfirmed")
             lane = self.publisher.add(lane)
-            if not self.publisher.publish(lane, frame, tasks, confirmation, monotonic()):
+            if not self.publisher.publish(lane, frame, tasks, promise, monotonic(), since):
                 self.turn()  # Confirms may be here.
-                if not self.publisher.publish(lane, frame, tasks, confirmation, monotonic()):
+                if not self.publisher.publish(lane, frame, tasks, promise, monotonic(), since):
                     raise self._no_room(lane)
             self.turn()
-        self.give_out()
+        self.give_out_carefully()
 
     def fill(self, lane: Lane, source: Iterator[object], number: int, timeout: float | None) -> int:
         """Let the next bodies of a source gather, and send what is due. Returns how many; 0: there
@@ -137,7 +149,8 @@ class Exchange(Driver):
         with self.lock:
             dropped = lane.drop(left)
             gathered = len(dropped)
-            asked = self.publisher.cancel(lane, [f for f in left if f not in dropped], running)
+            places = [f.place for f in left if f.place and f not in dropped]
+            asked = self.publisher.cancel(lane.queue, places, running)
             self.turn()
             while any(each.answer is None for each in asked) and not self.is_busy:
                 if not self.wait(deadline):
@@ -152,6 +165,13 @@ class Exchange(Driver):
         for each in asked:
             counts = counts.add(each.answer)
         return counts
+
+    def ask_to_cancel(self, queue: str, places: list[Place]) -> None:
+        """Have the broker cancel tasks that no worker has. Does not wait."""
+        with self.lock:
+            self.publisher.cancel(queue, places, False)
+            self.turn()
+        self.give_out_carefully()
 
     def make_room(self, lane: Lane, timeout: float | None) -> None:
         """Return when another body may gather in a lane; the slow side of `Lane.add`."""

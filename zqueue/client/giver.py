@@ -20,16 +20,23 @@ class Giver:
         self._giving = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def give_out(self) -> None:
-        """Give out what there is, unless another thread is at it: then it sees to that."""
+    def give_out(self, *, careful: bool = False) -> bool:
+        """Give out what there is, unless another thread is at it: then it sees to that.
+
+        With ``careful`` only up to the first that runs the user's code. Returns whether that was
+        all.
+        """
         endings, me = self._endings, threading.current_thread()
         while endings and self._giving.acquire(blocking=False):
             self._thread = me
             try:
                 while endings and self._thread is me:
+                    if careful and endings[0].runs_callbacks:
+                        return False
                     endings.popleft().give_out()
             finally:
                 self.step_aside()
+        return True
 
     def step_aside(self) -> bool:
         """Let other threads give out the rest. Says whether there is any."""

@@ -10,10 +10,10 @@ cdef class Lane:
     cdef object _owner, _lock, _stream, _futures, _dropped, __weakref__
     cdef Packer _packer
     cdef readonly object queue, task, window, options
-    cdef readonly bint reply
+    cdef readonly bint reply, is_alone, is_delayed
     cdef readonly int state
     cdef readonly Py_ssize_t in_flight
-    cdef bint _is_empty, _is_hurried, _is_delayed
+    cdef bint _is_empty, _is_hurried
     cdef double _since
 
     cpdef add(self, object body, object timeout=*)

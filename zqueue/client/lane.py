@@ -106,12 +106,14 @@ class Lane:
         self._owner = owner
         self._lock = threading.RLock()
         asked = options or TaskOptions()
-        self._is_delayed = asked.delay_ms is not None
+        self.is_delayed = asked.delay_ms is not None
         # A task with a key is a batch of its own; and one that must not run before its time, which
         # the youngest of a batch decides, nor after it, which the oldest does.
-        has_two_times = self._is_delayed and asked.expires_ms is not None
-        alone = stream is not None or asked.key is not None or has_two_times
-        self._packer = Packer(1 if alone else BATCH_TASKS, BATCH_BYTES)
+        has_two_times = self.is_delayed and asked.expires_ms is not None
+        self.is_alone = asked.key is not None or has_two_times
+        """Whether each task is a batch."""
+        begins_small = stream is not None or self.is_alone
+        self._packer = Packer(1 if begins_small else BATCH_TASKS, BATCH_BYTES)
         self._packer.is_eager = True
         self._stream = stream
         self._futures: deque[TaskFuture[Any]] = deque()
@@ -151,7 +153,7 @@ class Lane:
         Its future comes with it in the same step: whoever sends or is interrupted in between
         would give all that follow the results of others.
         """
-        if self._is_delayed:
+        if self.is_delayed:
             self._since = monotonic()
         if cython.compiled:
             self._packer.add(body)
@@ -185,7 +187,7 @@ class Lane:
                     if self.is_idle or self.is_full:
                         break
         finally:
-            if self._is_empty or self._is_delayed:
+            if self._is_empty or self.is_delayed:
                 self._is_empty = False
                 self._since = monotonic()
         return count
@@ -266,7 +268,8 @@ class Lane:
         tasks = array_length(frame)
         reply: Reply | None = None
         if self._stream is not None:
-            self._packer.tasks_max = min(2 * self._packer.tasks_max, BATCH_TASKS)
+            if not self.is_alone:
+                self._packer.tasks_max = min(2 * self._packer.tasks_max, BATCH_TASKS)
             reply = self._stream.reply(tasks)
         elif self.reply:
             futures = [self._futures.popleft() for _ in range(tasks)]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import contextvars
+import functools
+import math
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator
 
 from ..seconds import check_seconds
 from ..wire.results import Outcome
+from .bridge import Bridge
 from .exchange import Exchange
 from .lane import Lane
+from .mailbox import mailbox_of
 from .ordered import Stream
-from .replies import wait_for_result
+from .replies import no_result, wait_for_result
 
 
 class MapCall:
@@ -35,10 +41,7 @@ class MapCall:
         self._exchange.add_stream(self._lane)
         try:
             if aside:
-                run = contextvars.copy_context().run
-                threading.Thread(
-                    target=run, args=(self._read_all, source), name="zqueue-map", daemon=True
-                ).start()
+                self._read_aside(source)
                 yield from self._of_another_thread(wait)
             else:
                 yield from self._in_between(source, wait)
@@ -46,6 +49,50 @@ class MapCall:
         finally:
             self._stream.abandon()
             self._exchange.drop_stream(self._lane)
+
+    async def outcomes_in_loop(
+        self, source: Iterator[object] | AsyncIterable[object], wait: float | None
+    ) -> AsyncGenerator[list[Outcome]]:
+        """`outcomes` in a loop of asyncio, which nothing here blocks. What is under way when it is
+        left early is cancelled."""
+        stream, limit = self._stream, check_seconds(wait, "wait")
+        news, mailbox = asyncio.Event(), mailbox_of(asyncio.get_running_loop())
+        stream.on_change = functools.partial(mailbox.post, news.set)
+        self._exchange.add_stream(self._lane)
+        with contextlib.ExitStack() as leaving:
+            leaving.callback(self._leave_in_loop)
+            if isinstance(source, AsyncIterable):
+                source = Bridge(source, mailbox)
+                leaving.callback(asyncio.create_task(source.run()).cancel)
+            self._read_aside(source)
+            while not stream.is_ended or stream.is_awaiting:
+                news.clear()
+                if outcomes := stream.take():
+                    yield outcomes
+                else:
+                    await self._wait_in_loop(news, limit)
+            stream.raise_error()
+
+    async def _wait_in_loop(self, news: asyncio.Event, limit: float) -> None:
+        try:
+            async with asyncio.timeout(None if math.isinf(limit) else limit):
+                await news.wait()
+        except TimeoutError:
+            raise no_result(self._lane, limit) from None
+
+    def _leave_in_loop(self) -> None:
+        places = self._stream.abandon()
+        self._exchange.drop_stream(self._lane, careful=True)
+        if places:
+            # Not here: they may be a hundred thousand.
+            cancel = functools.partial(self._exchange.ask_to_cancel, self._lane.queue, places)
+            threading.Thread(target=cancel, name="zqueue-cancel", daemon=True).start()
+
+    def _read_aside(self, source: Iterator[object]) -> None:
+        run = contextvars.copy_context().run
+        threading.Thread(
+            target=run, args=(self._read_all, source), name="zqueue-map", daemon=True
+        ).start()
 
     def _of_another_thread(self, wait: float | None) -> Iterator[list[Outcome]]:
         """The outcomes of what another thread reads."""

@@ -8,11 +8,14 @@ from collections.abc import Callable
 from time import monotonic
 
 from ..wire.results import Outcome, unpack_outcomes
+from .questions import Place
 from .replies import Reply
 
 
 class BatchReply(Reply):
     """The outcomes of a batch, kept packed until somebody wants them, and given in order."""
+
+    runs_no_callbacks = True
 
     def __init__(self, tasks: int, stream: Stream) -> None:
         self._tasks = tasks
@@ -22,8 +25,21 @@ class BatchReply(Reply):
         self._outcomes: list[Outcome] = []
         self._filled = 0
         """Positions whose outcome is known, as bits."""
+        self._number: tuple[int, int] | None = None
         self._given = 0
         """How many of them were given, from the first one on."""
+
+    def numbered(self, origin: int, sequence: int) -> None:
+        self._number = (origin, sequence)
+
+    def open_places(self) -> list[Place]:
+        """The tasks whose outcome is not known, if they are on their way."""
+        if self._number is None:
+            return []
+        while self._runs:
+            self._fill(*self._runs.popleft())
+        places = range(self._given, self._tasks)
+        return [(*self._number, place) for place in places if not self._filled >> place & 1]
 
     @property
     def is_over(self) -> bool:
@@ -91,6 +107,10 @@ class BatchReply(Reply):
         self._filled = (1 << self._tasks) - 1
 
 
+def _nothing() -> None:
+    pass
+
+
 class Stream:
     """The outcomes of what one lane sends, in order, and what holds its source back.
 
@@ -104,6 +124,8 @@ class Stream:
         self._changed = threading.Condition()
         self._ended = False
         self._error: BaseException | None = None
+        self.on_change: Callable[[], object] = _nothing
+        """May be set: called in any thread when there may be more to take. It must be quick."""
         self.is_abandoned = False
         """Whether nobody will take more outcomes."""
 
@@ -137,6 +159,7 @@ class Stream:
         if is_next:
             with self._changed:
                 self._changed.notify_all()
+            self.on_change()
 
     def end(self, error: BaseException | None = None) -> None:
         """The source gives no more: it is over, or failed."""
@@ -144,6 +167,7 @@ class Stream:
             self._ended = True
             self._error = self._error or error
             self._changed.notify_all()
+        self.on_change()
 
     def fail(self, error: Exception) -> None:
         """What the lane has not sent will not be sent."""
@@ -154,12 +178,13 @@ class Stream:
         self._changed = threading.Condition()
         self.end(error)
 
-    def abandon(self) -> None:
-        """Nobody will take more outcomes."""
+    def abandon(self) -> list[Place]:
+        """Nobody will take more outcomes. Returns the tasks that have none yet."""
         with self._changed:
             self.is_abandoned = True
-            self._replies.clear()
+            replies, self._replies = self._replies, deque()
             self._changed.notify_all()
+        return [place for reply in replies for place in reply.open_places()]
 
     def take(self) -> list[Outcome]:
         """The next outcomes that are there; none if the next one is not."""

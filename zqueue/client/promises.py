@@ -57,7 +57,7 @@ class Promises:
         sent = event.sent
         if sent in self._open:
             self._break(connection, sent, sent.withdrawn or Refused(event.code, event.text))
-        return sent.confirmation is not None
+        return sent.promise is not None
 
     def postponed(self, connection: Connection, event: Postponed, now: float) -> None:
         """It could be taken later. If not even its number can be used up now, its publisher is told
@@ -113,5 +113,5 @@ class Promises:
         self._tell(sent, error)
 
     def _tell(self, sent: Sent, error: ZQueueError | None) -> None:
-        self._endings.append(Verdict(sent.confirmation, error))
+        self._endings.append(Verdict(sent.promise, error))
         del self._open[sent]

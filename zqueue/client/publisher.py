@@ -14,21 +14,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
 
 from ..errors import AlreadySent, NameTaken, Refused, ResultLost, ZQueueError
 from ..stats.histogram import Histogram
 from ..wire.link import Connected, Disconnected, LinkEvent, Rejected, State
 from ..wire.messages import RUNNING
-from .confirmation import Confirmation
+from .confirmation import Promise
 from .connection import WINDOW_BATCHES, Connection
 from .earlier import task_id
 from .endings import Earlier, Ending, News, Verdict
 from .flow import BATCHES_LEAST
 from .lane import Lane, LaneState
 from .promises import Promises
-from .questions import Asked
-from .replies import FutureReply, Reply, SharedReply, TaskFuture
+from .questions import Asked, Place
+from .replies import Reply, SharedReply
 from .sent import (
     AlreadyKnown,
     Answered,
@@ -176,14 +175,12 @@ class Publisher:
 
     # --- what is not wanted any more ---
 
-    def cancel(self, lane: Lane, futures: list[TaskFuture[Any]], running: bool) -> list[Asked]:
-        """Ask for tasks of a lane to be cancelled that have left it."""
-        asked: list[Asked] = []
+    def cancel(self, queue: str, places: list[Place], running: bool) -> list[Asked]:
+        """Ask for tasks to be cancelled that were sent to a queue."""
+        asked, flags = list[Asked](), RUNNING if running else 0
         for connection in self.connections:
-            places = [f.place for f in futures if f.place and f.place[0] == connection.origin]
-            asked += connection.questions.cancel_places(
-                lane.queue, sorted(set(places)), RUNNING if running else 0
-            )
+            theirs = {place for place in places if place[0] == connection.origin}
+            asked += connection.questions.cancel_places(queue, sorted(theirs), flags)
         return asked
 
     # --- batches ---
@@ -207,17 +204,18 @@ class Publisher:
                 self._numbered(connection, sent)
 
     def publish(
-        self, lane: Lane, frame: bytes, tasks: int, confirmation: Confirmation, now: float
-    ) -> bool:
+        self, lane: Lane, frame: bytes, tasks: int, promise: Promise, now: float,
+        since: float | None,
+    ) -> bool:  # fmt: skip
         """Give a connection a batch that did not gather here, if there is room for it."""
         connection = self._choose(lane.in_flight < BATCHES_LEAST)
         if connection is None or not lane.window.has_room(lane.in_flight):
             return False
-        reply = FutureReply(confirmation.tasks) if lane.reply else None
-        sent = connection.publish(
-            lane, frame, tasks, reply=reply, confirmation=confirmation, now=now
-        )
+        age_s = 0.0 if since is None else now - since
+        sent = connection.publish(lane, frame, tasks, reply=promise.reply(), now=now, age_s=age_s,
+                                  promise=promise)  # fmt: skip
         self._numbered(connection, sent)
+        promise.numbered(connection.origin, sent.sequence)
         self._promises.add(sent)
         return True
 
@@ -442,7 +440,7 @@ class Publisher:
         for lane in list(self.lanes()):
             lane.forked(error)
         sent = [sent for c in self.connections for sent in list(c.sent.values())]
-        waiting = [who for each in sent for who in (each.reply, each.confirmation)]
+        waiting = [who for each in sent for who in (each.reply, each.promise)]
         for whom in [*waiting, *list(self.endings)]:
             if whom is not None:
                 whom.forked(error)

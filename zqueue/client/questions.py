@@ -17,6 +17,9 @@ RUNS_MAX = 256
 """Runs of tasks in one `Cancel`, so that its header stays within its limit."""
 
 
+Place = tuple[int, int, int]
+"""Of a task: origin, batch, and position in it."""
+
 _ID = re.compile(r"([0-9a-f]{1,12})-(\d{1,18})-(\d{1,4})\Z")
 
 
@@ -94,9 +97,7 @@ class Questions:
             self._link.send(asked.message)
         return asked
 
-    def cancel_places(
-        self, queue: str, places: list[tuple[int, int, int]], flags: int
-    ) -> list[Asked]:
+    def cancel_places(self, queue: str, places: list[Place], flags: int) -> list[Asked]:
         """Ask for tasks that were sent here, by their places in ascending order: in as many
         questions as it takes, or as there may be."""
         runs: list[list[int]] = []

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, InvalidStateError
 from time import monotonic
 from typing import Any, Protocol, TypeVar
@@ -17,6 +17,7 @@ from ..seconds import check_seconds
 from ..wire.messages import CANCELLED
 from ..wire.results import unpack_outcomes
 from .earlier import task_id
+from .mailbox import wait_in_loop
 from .questions import Cancellation
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,12 @@ def wait_for_result(
         rest = seconds - NESTED_S
         if wait(rest if rest < threading.TIMEOUT_MAX else None):
             return
-    raise TimedOut(f"no result within {seconds:g} s of {_name_of(origin)}")
+    raise no_result(origin, seconds)
+
+
+def no_result(origin: Origin | None, seconds: float) -> TimedOut:
+    """The error if there is no result within so many seconds."""
+    return TimedOut(f"no result within {seconds:g} s of {_name_of(origin)}")
 
 
 def _name_of(origin: Origin | None) -> str:
@@ -103,6 +109,9 @@ class Reply:
     Runs of tasks arrive in any order, from one thread at a time. A task that another broker ran
     again may have two results: the first one counts.
     """
+
+    runs_no_callbacks = False
+    """Whether what is told here is only noted: none of the user's code runs."""
 
     def take(self, first: int, tasks: int, status: int, frame: bytes, *, last: bool) -> None:
         """Some tasks are over; with ``last``, all are."""
@@ -183,6 +192,11 @@ class TaskFuture(Future[T]):
         if not self.done():
             wait_for_result(self._is_done_in, self._origin, timeout)
         return super().result()
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """The task's result, in a loop of asyncio. Cancelling the await cancels the task, unless a
+        worker has it."""
+        return wait_in_loop(self)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """The task's error, or None if it has none, once it is over. Waits as `result` does."""
@@ -296,6 +310,7 @@ class SharedReply(Reply):
 
     def __init__(self, first: Reply, second: Reply) -> None:
         self._both = (first, second)
+        self.runs_no_callbacks = first.runs_no_callbacks and second.runs_no_callbacks
 
     def progress(self, position: int, done: int, total: int) -> None:
         for reply in self._both:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ..errors import ZQueueError
 from ..wire.headers import encode, make
-from ..wire.messages import REPLY, Publish
+from ..wire.messages import IMPATIENT, REPLY, Publish
 from .questions import Asked
 
 EMPTY = b"\x90"
@@ -16,13 +16,13 @@ EMPTY = b"\x90"
 class Sent:
     """A published batch."""
 
-    __slots__ = ("born", "confirmation", "confirmed", "frames", "known", "lane", "nbytes", "open",
-                 "owed", "promised", "reply", "resent", "sequence", "since", "tasks",
+    __slots__ = ("born", "confirmed", "frames", "known", "lane", "nbytes", "open", "owed",
+                 "promise", "promised", "reply", "resent", "sequence", "since", "tasks",
                  "withdrawn")  # fmt: skip
 
     def __init__(
         self, sequence: int, lane: Any, body: bytes, tasks: int, reply: Any, since: float,
-        age_s: float, confirmation: Any = None,
+        age_s: float, promise: Any = None,
     ) -> None:  # fmt: skip
         self.sequence = sequence
         self.lane = lane
@@ -37,7 +37,7 @@ class Sent:
         """When it was published."""
         self.born = since - age_s
         """When its oldest body came; of delayed ones the youngest."""
-        self.confirmation = confirmation
+        self.promise = promise
         """Who waits for its confirm, and would not have it wait for room; None: nobody does."""
         self.confirmed = False
         self.withdrawn: ZQueueError | None = None
@@ -70,7 +70,7 @@ class Sent:
         goes on while there is no broker."""
         if self.frames[0] and not self.lane.options:
             return self.frames
-        flags = 0 if self.reply is None else REPLY
+        flags = (REPLY if self.reply is not None else 0) | (IMPATIENT if self.promise else 0)
         age_us = int((now - self.born) * 1e6)
         publish = (self.sequence, self.lane.queue, self.lane.task, flags, age_us)
         self.frames[0] = encode(make(Publish, publish))

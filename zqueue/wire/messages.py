@@ -11,6 +11,10 @@ from typing import Any, NamedTuple, TypeAlias
 REPLY = 1
 """Flag of `Publish` and of a delivered batch: the producer wants the results."""
 
+IMPATIENT = 2
+"""Flag of `Publish`: the producer does not wait for room. A queue at its bound takes none of it,
+and what is taken is confirmed at once."""
+
 # How the tasks of a run ended (`Settle`, `Result`).
 DONE = 0
 """Ran; no value travels."""
