@@ -140,14 +140,6 @@ switch() {  # RELEASE
     before=$(basename "$(readlink "$root/current" || true)")
     [ -z "$before" ] || [ "$before" = "$1" ] || link previous "$before"
     link current "$1"
-    if has_systemd; then
-        changed=
-        for unit in "$root/current/units"/*; do
-            name=$(basename "$unit")
-            cmp -s "$unit" "$units/$name" || { install -m 644 "$unit" "$units/$name"; changed=1; }
-        done
-        [ -z "$changed" ] || systemctl daemon-reload
-    fi
     prune "$1"
 }
 
@@ -165,9 +157,19 @@ prune() {  # RELEASE: other releases beyond the newest, and environments that no
 
 # --- services ---
 
+place_units() {
+    changed=
+    for unit in "$root/current/units"/*; do
+        name=$(basename "$unit")
+        cmp -s "$unit" "$units/$name" || { install -m 644 "$unit" "$units/$name"; changed=1; }
+    done
+    [ -z "$changed" ] || systemctl daemon-reload
+}
+
 start() {  # UNIT STAMP
     rm -f "$root/started/$1"
     if has_systemd; then
+        place_units
         systemctl enable --quiet "$1"
         systemctl reset-failed "$1" 2>/dev/null || true
         if ! systemctl restart "$1" 2>/dev/null; then
@@ -182,7 +184,12 @@ start() {  # UNIT STAMP
 
 stop() {  # UNIT
     rm -f "$root/started/$1"
-    if has_systemd; then systemctl disable --quiet --now "$1" 2>/dev/null || systemctl stop "$1"; else plain_stop "$1"; fi
+    if has_systemd; then
+        systemctl disable --quiet --now "$1" 2>/dev/null || systemctl stop "$1" 2>/dev/null || true
+        ! systemctl is-active --quiet "$1" || die "$1 does not stop"
+    else
+        plain_stop "$1"
+    fi
 }
 
 reload() {  # UNIT: it reads again what may change
