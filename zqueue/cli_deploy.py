@@ -238,6 +238,28 @@ def status(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
 
 @deploy.command(epilog=EXIT_CODES)
 @hosts_options
+@patience_options
+@click.option("--finish", is_flag=True, show_envvar=True,
+              help="All use the new key: end the old one.")  # fmt: skip
+@click.pass_context
+def rotate(ctx: click.Context, /, finish: bool, as_json: bool, **options: Any) -> None:
+    """Change the broker's key, in two steps: both are good until the second.
+
+    \b
+    zqueue deploy rotate                 all hosts learn the new key; producers are told by you
+    zqueue deploy rotate --finish        the broker starts anew with it; the old one is no more
+    """
+    if options["limit"]:
+        raise ConfigError("every host must learn the broker's new key: leave --limit out")
+    with _rollout(ctx, as_json, options) as rollout:
+        for name, key in rollout.rotate(finish=finish).items():
+            which = "the broker's key is" if finish else "add to broker_keys of producers' files:"
+            _tell(name, f"{which} {key}")
+        _finish(rollout, rollout.problems(), "ready", as_json)
+
+
+@deploy.command(epilog=EXIT_CODES)
+@hosts_options
 @click.option("-n", "--lines", default=50, type=click.IntRange(1, 100_000), show_envvar=True,
               help="Lines of each host.")  # fmt: skip
 @click.option("-f", "--follow", is_flag=True, show_envvar=True, help="Go on until Ctrl-C.")

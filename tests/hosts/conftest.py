@@ -33,14 +33,18 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def boot(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[Callable[..., Lab]]:
+def boot(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Lab]]:
     """Boots so many hosts."""
+    if "ZQUEUE_TEST_HOSTS" not in os.environ:
+        pytest.skip("tox -e hosts boots hosts")
     if lacks := missing():
         assert "CI" not in os.environ, f"CI installs {lacks} for this"
         pytest.skip(f"not installed: {', '.join(lacks)}")
     if reason := refusal():
         pytest.skip(reason)
-    lab = Lab(tmp_path_factory.mktemp("site"), wheels)
+    lab = Lab(tmp_path_factory.mktemp("site"), request.getfixturevalue("wheels"))
     with open("/run/zqueue-lab.lock", "w") as lock:  # Names and addresses are always the same.
         fcntl.flock(lock, fcntl.LOCK_EX)
 

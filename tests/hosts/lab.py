@@ -196,13 +196,16 @@ class Lab:
 
     def write_key(self) -> Path:
         """The key file of a producer in the hosts' network."""
-        public = self.on(
-            "h1", "sed -n 's/^public = \"\\(.*\\)\"$/\\1/p' /etc/zqueue/keys/broker.key"
-        )
         path = self.folder / "load.key"
-        key = ClientKey("load", self.pair, (public.strip(),), ("tcp://10.99.0.11:5555",))
+        keys = tuple(self.broker_keys())
+        key = ClientKey("load", self.pair, keys, ("tcp://10.99.0.11:5555",))
         write_secret(path, client_lines(key), replace=True)
         return path
+
+    def broker_keys(self) -> list[str]:
+        """The broker's public key, and the next one."""
+        command = "sed -n 's/^public = \"\\(.*\\)\"$/\\1/p' /etc/zqueue/keys/broker*.key"
+        return sorted(self.on("h1", command).split())
 
     def info(self, host: str = "h1") -> dict[str, Any]:
         """What the broker says, asked on its own host."""

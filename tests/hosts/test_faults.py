@@ -131,3 +131,21 @@ def test_a_stolen_key_is_worth_nothing_once_the_host_has_a_new_one(
     all_back(cluster)
     assert work.finish()
     assert cluster.last("up") == "3 of 3 ready, nothing to change"
+
+
+def test_the_broker_s_key_changes_while_work_goes_on(cluster: Lab, load: Callable[..., Load]):
+    work = load()
+    work.flows()
+    before = cluster.broker_keys()
+    assert cluster.last("rotate") == "3 of 3 ready"
+    assert len(cluster.broker_keys()) == 2
+    assert work.finish()
+    work = load()  # It has read both.
+    work.flows()
+    assert cluster.last("rotate", "--finish") == "3 of 3 ready"
+    (key,) = cluster.broker_keys()
+    assert key not in before
+    work.flows()
+    all_back(cluster)
+    assert work.finish()
+    assert cluster.last("up") == "3 of 3 ready, nothing to change"

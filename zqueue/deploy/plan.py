@@ -121,7 +121,8 @@ def make_plan(
         # New keys are in the list before those who have them start anew.
         writes = host.name in inventory.brokers and (bool(keys) or facts.clients != listed)
         if host.name not in allowed:
-            changes += [Change(host.name, facts.current, facts.current)] if writes else []
+            if writes:
+                changes.append(Change(host.name, facts.current, facts.current, writes_clients=True))
             continue
         release = releases[host.name]
         if release.id not in facts.releases or release.venv not in facts.venvs:

@@ -166,6 +166,31 @@ class Rollout:
         for wave in plan.waves:
             self._perform_wave({change.host: change for change in wave}, publics)
 
+    def rotate(self, *, finish: bool) -> dict[str, str]:
+        """Change the brokers' keys, in two steps: all hosts learn the next one, and then it is the
+        only one. Returns the brokers' public keys, the next ones if there are such.
+
+        Raises `ConfigError` where the steps are out of order, and as `perform` does.
+        """
+        self.look()
+        brokers = [self.inventory.hosts[name] for name in self.inventory.brokers]
+        for host in brokers:
+            has_next = "keys/broker-next.key" in self.facts[host.name].keys
+            if finish and not has_next:
+                raise ConfigError(f"{host.name} has no next key: begin with 'zqueue deploy rotate'")
+            wanted = json.dumps({"rotate": "finish" if finish else "begin"}).encode()
+            release = self.facts[host.name].current
+            self._run(host, [f"keyring {release}"], {"keyring.json": wanted})
+            if finish:
+                stamp = self.facts[host.name].units[BROKER_UNIT].stamp
+                change = Change(host.name, release, release, ((BROKER_UNIT, stamp),))
+                self._perform_wave({host.name: change}, {})
+        self.look()
+        self.perform(self.plan())
+        keys = {name: self.facts[name].keys for name in self.inventory.brokers}
+        return {name: found.get("keys/broker-next.key", found["keys/broker.key"]).public
+                for name, found in keys.items()}  # fmt: skip
+
     def _perform_wave(self, changes: Mapping[str, Change], publics: Mapping[str, str]) -> None:
         info = self.info()
         before = None if info is None else Losses.of(info)
