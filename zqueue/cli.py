@@ -20,6 +20,7 @@ from click.shell_completion import get_completion_class
 from .cli_client import VERBS
 from .cli_dead import dlq
 from .cli_deploy import deploy
+from .cli_gateway import gateway, tokens
 from .cli_keys import keys
 from .cli_store import store
 from .cli_trying import bench, demo, up
@@ -140,6 +141,7 @@ def cli(ctx: click.Context, log_level: str, log_format: str) -> None:
     zqueue broker                               start a broker
     zqueue worker workers/wordcount.py -p 4     start four workers
     zqueue send count_words '"to be or not"'    send a task
+    zqueue gateway                              take tasks over HTTP
     zqueue metrics                              live statistics, on a page
     zqueue top                                  live statistics, in the terminal
 
@@ -154,7 +156,7 @@ def cli(ctx: click.Context, log_level: str, log_format: str) -> None:
         click.echo(f"zqueue: {name} is not an option: did you mean {nearest}?", err=True)
 
 
-for verb in (*VERBS, demo, bench, up, dlq, store, keys, deploy):
+for verb in (*VERBS, demo, bench, up, dlq, store, keys, deploy, gateway, tokens):
     cli.add_command(verb)
 
 

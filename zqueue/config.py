@@ -269,6 +269,44 @@ class MetricsConfig:
         return parse_listen(self.listen)[1]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """Settings of a gateway."""
+
+    listen: str = "127.0.0.1:8080"
+    url: str = DEFAULT_URL
+    tokens: str | None = None
+    """The file with the list of tokens; None: none is needed."""
+    certificate: str | None = None
+    private_key: str | None = None
+    connections_max: int = 4_096
+    insecure: bool = False
+
+    def __post_init__(self) -> None:
+        host, _ = parse_listen(self.listen)
+        if not (Address(self.listen, host, None).is_local() or self.insecure or self.tokens):
+            raise ConfigError(
+                f"{self.listen} can be reached from other machines, and anybody there could send "
+                "tasks and read results: give --tokens FILE (make it with 'zqueue tokens add'), "
+                "listen at 127.0.0.1, or give --insecure-no-auth if the network keeps strangers out"
+            )
+        Address.parse(self.url)
+        if (self.certificate is None) != (self.private_key is None):
+            raise ConfigError("--certificate and --private-key belong together: give both")
+        if self.connections_max < 1:
+            raise ConfigError("--connections must be at least 1")
+
+    @property
+    def host(self) -> str:
+        """Where to listen, without brackets."""
+        return parse_listen(self.listen)[0]
+
+    @property
+    def port(self) -> int:
+        """Where to listen; 0 takes a free one."""
+        return parse_listen(self.listen)[1]
+
+
 def parse_listen(listen: str) -> tuple[str, int]:
     """``HOST:PORT`` or ``[IPv6]:PORT`` of an HTTP server: host and port. Raises `ConfigError`."""
     match = re.fullmatch(r"(?:\[([0-9a-fA-F:.%\w]+)\]|([^:/\[\]\s]+)):(\d{1,5})", listen)

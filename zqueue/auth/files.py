@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError
+from .tokens import Tokens, parse_tokens
 from .users import KEY, Users, parse_users
 
 BROKER_KEY = "broker.key"
@@ -82,6 +83,16 @@ def read_client_key(path: str) -> ClientKey:
 def read_users(directory: str) -> Users:
     """Whom a broker knows. Raises `ConfigError`."""
     path = os.path.join(directory, CLIENTS)
+    return parse_users(read_list(path), path)
+
+
+def read_tokens(path: str) -> Tokens:
+    """Whom a gateway knows. Raises `ConfigError`."""
+    return parse_tokens(read_list(path), path)
+
+
+def read_list(path: str) -> str:
+    """A list that others may read, but not everybody write. Raises `ConfigError`."""
     try:
         with open(path, "rb") as file:
             packed = file.read(LIST_BYTES_MAX + 1)
@@ -89,10 +100,9 @@ def read_users(directory: str) -> Users:
                 raise ConfigError(f"{path} can be written by everybody here: chmod 644 {path}")
         if len(packed) > LIST_BYTES_MAX:
             raise ConfigError(f"{path} has more than {LIST_BYTES_MAX >> 20} MiB")
-        text = packed.decode()
+        return packed.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
-    return parse_users(text, path)
 
 
 def urls_of(text: str) -> tuple[str, ...]:
@@ -102,9 +112,14 @@ def urls_of(text: str) -> tuple[str, ...]:
 
 
 def users_stamp(directory: str) -> object:
-    """Changes when the list does."""
+    """Changes when the list of clients does."""
+    return list_stamp(os.path.join(directory, CLIENTS))
+
+
+def list_stamp(path: str) -> object:
+    """Changes when a list does."""
     with contextlib.suppress(OSError):
-        found = os.stat(os.path.join(directory, CLIENTS))
+        found = os.stat(path)
         return found.st_mtime_ns, found.st_size, found.st_ino
     return None
 

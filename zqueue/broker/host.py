@@ -9,7 +9,6 @@ from time import monotonic
 from typing import Any
 
 from ..core.batch import reuse
-from ..errors import ConfigError
 from ..net.processes import rss_bytes
 from ..version import __version__
 from ..wire.codec import COMPILED
@@ -29,15 +28,3 @@ def describe(url: str, started: float) -> dict[str, Any]:
         "rss_bytes": rss_bytes(),
         "batches_made": reuse(),
     }
-
-
-def raise_file_limit(wanted: int) -> None:
-    """Room for every peer's descriptors. Raises `ConfigError` if there cannot be."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        if hard != resource.RLIM_INFINITY and hard < wanted:
-            raise ConfigError(
-                f"{wanted} open files are needed and {hard} allowed: raise the limit "
-                f"(ulimit -n {wanted}) or lower --peers"
-            )
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -28,7 +28,7 @@ from ..net.channel import Channel
 from ..net.collector import SWEEP_EVERY_S, stop_collector, sweep, watch_collector
 from ..net.curve import Authenticator, keeps_strangers_out
 from ..net.notify import Notifier
-from ..net.processes import forbid_core_dumps
+from ..net.processes import forbid_core_dumps, raise_file_limit
 from ..net.signals import Signals
 from ..net.sockets import bind, hold_ipc_path, make_socket
 from ..net.versions import too_old, versions
@@ -37,7 +37,7 @@ from ..store.store import StoreDamaged, StoreError
 from ..version import __version__
 from ..wire.codec import FRAME_BYTES_MAX
 from .door import LEASED, Door
-from .host import describe, raise_file_limit
+from .host import describe
 from .machine import BrokerProtocol
 from .outbox import Outboxes
 from .plain_lane import PlainLane
@@ -289,7 +289,7 @@ def run_broker(config: BrokerConfig) -> int:
 
     Raises `ConfigError` (`net.sockets.AddressInUse` if an address is taken), and `StoreError`.
     """
-    raise_file_limit(2 * config.limits.peers_max + 64)
+    raise_file_limit(2 * config.limits.peers_max + 64, "--peers")
     urls = [url for url in (config.bind, config.ingest, *config.egress.values()) if url is not None]
     door = None if config.keys is None else Door(config.keys)
     has_keys = door is not None

@@ -40,7 +40,11 @@ def sentence(status: int, text: str, *headers: Header) -> Answer:
 def header(scope: Scope, name: bytes) -> str:
     """The value of a header, whose name is given in lower case, or all its values with commas;
     empty if there is none."""
-    return ",".join(value.decode("latin-1") for key, value in scope["headers"] if key == name)
+    found = None
+    for key, value in scope["headers"]:
+        if key == name:
+            found = value if found is None else b"%b,%b" % (found, value)
+    return "" if found is None else found.decode("latin-1")
 
 
 async def answer(send: Send, whole: Answer, *always: Header) -> None:
@@ -62,10 +66,13 @@ async def until_gone(receive: Receive) -> None:
         pass
 
 
-async def live(receive: Receive, send: Send) -> None:
-    """Take part in a server's lifespan, and do nothing in it."""
-    while True:
+async def live(
+    receive: Receive, send: Send, at_end: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """Take part in a server's lifespan, and do nothing in it but that at its end."""
+    kind = ""
+    while kind != "lifespan.shutdown":
         kind = (await receive())["type"]
+        if kind == "lifespan.shutdown" and at_end is not None:
+            await at_end()
         await send({"type": f"{kind}.complete"})
-        if kind == "lifespan.shutdown":
-            return

@@ -7,6 +7,7 @@ answers as those of their own site; but the browser still sends that site's name
 
 from __future__ import annotations
 
+import functools
 import re
 
 from .asgi import Scope
@@ -18,10 +19,13 @@ _HOST = re.compile(r"(\[[0-9a-f:]+\]|[^:]*)(:\d*)?")
 
 def is_for_loopback(scope: Scope) -> bool:
     """Whether a request names loopback, or (as no browser does) nothing."""
-    return all(_name_of(value) in LOOPBACK_NAMES for key, value in scope["headers"]
-               if key == b"host")  # fmt: skip
+    for key, value in scope["headers"]:
+        if key == b"host" and _name_of(value) not in LOOPBACK_NAMES:
+            return False
+    return True
 
 
+@functools.lru_cache(maxsize=256)
 def _name_of(host: bytes) -> str:
     match = _HOST.fullmatch(host.decode("latin-1").strip().lower())
     return match[1].rstrip(".") if match else ""

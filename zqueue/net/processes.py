@@ -13,6 +13,8 @@ from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
+from ..errors import ConfigError
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -130,3 +132,16 @@ def _stat(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return [""]
+
+
+def raise_file_limit(wanted: int, option: str) -> None:
+    """Room for so many descriptors, which ``option`` asks for. Raises `ConfigError` if there cannot
+    be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            raise ConfigError(
+                f"{wanted} open files are needed and {hard} allowed: raise the limit "
+                f"(ulimit -n {wanted}) or lower {option}"
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,143 @@
+"""``zqueue gateway`` and ``zqueue tokens``, as processes and by their entry."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import ssl
+import subprocess
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tests.system.conftest import StartBroker, StartWorkers
+from tests.system.harness import Process, Processes, free_port, wait_until
+from zqueue.cli import cli
+
+pytestmark = pytest.mark.system
+
+
+def run(*arguments: str, exit_code: int = 0) -> str:
+    done = CliRunner().invoke(cli, list(arguments))
+    assert done.exit_code == exit_code, done.output
+    return done.output
+
+
+def start(
+    processes: Processes, url: str, *options: str, host: str = "127.0.0.1"
+) -> tuple[Process, str]:
+    listen = f"{host}:{free_port()}"
+    process = processes.zqueue("gateway", "--listen", listen, "--url", url, *options)
+
+    def listens() -> bool:
+        assert process.is_running(), process.err
+        return "gateway at" in process.err
+
+    wait_until(listens, what="a gateway that listens")
+    scheme = "https" if "--certificate" in options else "http"
+    return process, f"{scheme}://127.0.0.1:{listen.rpartition(':')[2]}"
+
+
+def post(url: str, value: object, context: ssl.SSLContext | None = None, **headers: str) -> int:
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    body = json.dumps(value).encode()
+    asked = urllib.request.Request(url, body, {"Content-Type": "application/json", **named})
+    try:
+        with urllib.request.urlopen(asked, timeout=30, context=context) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_a_gateway_whose_broker_is_killed_and_back(
+    processes: Processes, start_broker: StartBroker, workers: StartWorkers
+) -> None:
+    broker = start_broker()
+    workers(broker, "jobs.py", 1)
+    process, url = start(processes, broker.url)
+    wait_until(lambda: post(f"{url}/v1/tasks/add", [1, 2], Prefer="wait=20") == 200)
+    broker.process.kill()
+    wait_until(lambda: post(f"{url}/v1/queues/default", [1]) == 503)
+    broker.start()
+    wait_until(lambda: post(f"{url}/v1/tasks/add", [1, 2], Prefer="wait=20") == 200)
+    assert post(f"{url}/v1/queues/default/pause", None) == 200
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), 10) as waiting:
+        waiting.sendall(
+            b"POST /v1/tasks/add HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Prefer: wait=60\r\nContent-Length: 5\r\n\r\n[1,2]"
+        )
+        wait_until(lambda: broker.info()["queues"]["default"]["ready"] == 1)
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0
+        assert waiting.recv(65536).startswith(b"HTTP/1.1 202 ")
+    assert "Traceback" not in process.err
+
+
+def test_tokens_are_read_again(
+    processes: Processes, start_broker: StartBroker, tmp_path: Path
+) -> None:
+    file = str(tmp_path / "tokens.toml")
+    token = run("tokens", "add", "shop", "--role", "produce", "--queues", "mail*", "--file", file)
+    token = token.strip()
+    assert token.partition(".")[2] not in Path(file).read_text()
+    assert run("tokens", "ls", "--file", file) == "shop: produce on mail*\n"
+    assert json.loads(run("tokens", "ls", "--file", file, "--json"))[0]["name"] == "shop"
+    process, url = start(
+        processes, start_broker().url, "--tokens", file, host="0.0.0.0"
+    )  # fmt: skip
+    shown = {"Authorization": f"Bearer {token}"}
+    assert post(f"{url}/v1/queues/mail", 1) == 401
+    assert post(f"{url}/v1/queues/mail", 1, **shown) == 202
+    assert post(f"{url}/v1/queues/other", 1, **shown) == 403
+    text = Path(file).read_text()
+    Path(file).write_text(text + "half of a line")
+    wait_until(lambda: "stays as it was" in process.err)
+    assert post(f"{url}/v1/queues/mail", 1, **shown) == 202
+    Path(file).write_text(text)
+    run("tokens", "revoke", "shop", "--file", file)
+    wait_until(lambda: post(f"{url}/v1/queues/mail", 1, **shown) == 401)
+    assert token.partition(".")[2] not in process.err
+
+
+def test_https(processes: Processes, start_broker: StartBroker, tmp_path: Path) -> None:
+    chain, key = tmp_path / "c.pem", tmp_path / "k.pem"
+    made = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj",
+         "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", chain],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    if made.returncode:
+        pytest.skip("openssl is not installed")
+    given = ("--certificate", str(chain), "--private-key", str(key))
+    _, url = start(processes, start_broker().url, *given)
+    context = ssl.create_default_context(cafile=str(chain))
+    assert post(f"{url}/v1/queues/q", 1, context) == 202
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    (tmp_path / "wrong.pem").write_text("no")
+    (tmp_path / "tokens.toml").write_text("[tokens]\na = 3\n")
+    wrong = str(tmp_path / "wrong.pem")
+    for options, words in (
+        (("--listen", "0.0.0.0:8080"), "--tokens FILE"),
+        (("--listen", "8080"), "HOST:PORT"),
+        (("--url", "http://127.0.0.1"), "not an address"),
+        (("--certificate", wrong), "--private-key"),
+        (("--certificate", wrong, "--private-key", wrong, "--listen", "127.0.0.1:0"), "wrong.pem"),
+        (("--tokens", str(tmp_path / "none")), "cannot be read"),
+        (("--tokens", str(tmp_path / "tokens.toml")), "token 'a'"),
+    ):
+        assert words in run("gateway", *options, exit_code=2), options
+    file = str(tmp_path / "t.toml")
+    assert "is no name" in run(
+        "tokens", "add", "a b", "--role", "admin", "--file", file, exit_code=2
+    )
+    assert "patterns" in run(
+        "tokens", "add", "a", "--role", "admin", "--queues", "a b", "--file", file, exit_code=2
+    )
+    assert "cannot be read" in run("tokens", "revoke", "a", "--file", file, exit_code=2)
