@@ -178,8 +178,7 @@ class Worker:
         """Run the tasks of a batch one after the other, settling as they are done."""
         desk, caller = self._desk, self._caller
         caller.enter(row)
-        if self._warden_rests and (row.calls.total > 1 or desk.unsent):
-            self._alert.set()
+        self._rouse(row.calls.total > 1)
         try:
             while True:
                 caller.run(row, desk.begin(row, monotonic()))
@@ -191,7 +190,13 @@ class Worker:
         finally:
             caller.leave()
 
+    def _rouse(self, is_needed: bool) -> None:
+        """A handler is called: have the warden look if it may hold up the outcomes of others."""
+        if self._warden_rests and (is_needed or self._desk.unsent or self._desk.has_aside()):
+            self._alert.set()
+
     def _call_batch(self, call: BatchCall) -> None:
+        self._rouse(False)
         failures = self._caller.call(call)
         with self._lock:
             self._desk.called(call, failures, monotonic())
