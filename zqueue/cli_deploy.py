@@ -297,6 +297,7 @@ def down(ctx: click.Context, /, purge: bool, as_json: bool, **options: Any) -> N
         rollout.look()
         brokers = [h for h in rollout.chosen if h.name in rollout.inventory.brokers]
         others = [h for h in rollout.chosen if h not in brokers]
+        rollout.has_begun = True
         for hosts in (others, brokers):
             for name, text in rollout.send(["purge" if purge else "remove"], hosts).items():
                 for line in text.splitlines():
@@ -364,8 +365,10 @@ def _rollout(
             for fault in stopped.faults:
                 problems.setdefault(fault.host, []).append(fault.text)
             code = UNREACHABLE if stopped.is_lost else FAILURE if rollout.has_begun else NOT_READY
-            good = "not touched" if not rollout.has_begun else "without a fault"
-            _finish(rollout, problems, good, as_json, code)
+            good = "reachable" if stopped.is_lost else "fit"
+            if rollout.has_begun:
+                _finish(rollout, problems, "without a fault", as_json, code)
+            _finish(rollout, problems, good, as_json, code, note="; nothing was changed")
 
 
 def _check_processes(ctx: click.Context, /, path: Path, inventory: Inventory) -> None:
@@ -400,7 +403,7 @@ def _show(plan: Plan, as_json: bool) -> None:
 
 def _finish(
     rollout: Rollout, problems: Mapping[str, list[str]], good: str, as_json: bool,
-    code: int = NOT_READY, plan: Plan | None = None,
+    code: int = NOT_READY, plan: Plan | None = None, note: str = "",
 ) -> None:  # fmt: skip
     """Say what is the matter, count the hosts, and end with the exit code."""
     fine = sum(1 for texts in problems.values() if not texts)
@@ -412,8 +415,8 @@ def _finish(
         for name, texts in problems.items():
             for text in texts:
                 click.echo(f"zqueue: {name}: {text}", err=True)
-        changed = "" if plan is None or not plan.is_empty() else ", nothing to change"
-        click.echo(f"{fine} of {len(problems)} {good}{changed}")
+        note = ", nothing to change" if plan is not None and plan.is_empty() else note
+        click.echo(f"{fine} of {len(problems)} {good}{note}")
     if fine < len(problems):
         sys.exit(code)
 

@@ -27,7 +27,8 @@ def bare(boot: Callable[..., Lab]) -> Lab:
 def refused(lab: Lab, host: str, said: str, code: int = 6) -> None:
     """The host is named, once, with what to do, and no host was touched."""
     out, errors = lab.deploy("up", code=code)
-    assert out.splitlines()[-1] == "1 of 2 not touched", errors
+    count = "1 of 2 reachable" if code == 3 else "1 of 2 fit"
+    assert out.splitlines()[-1] == f"{count}; nothing was changed", errors
     (line,) = [line for line in errors.splitlines() if line.startswith("zqueue: ")]
     assert line.startswith(f"zqueue: {host}: "), errors
     assert re.search(said, line), errors
@@ -173,7 +174,7 @@ def test_a_key_file_that_others_can_read(bare: Lab):
     key = "/etc/zqueue/worker.key"
     with broken(bare, "h2", f"chmod 644 {key}", f"chmod 600 {key}"):
         out, said = bare.deploy("up", code=6)
-    assert out == "1 of 2 not touched\n"
+    assert out == "1 of 2 fit; nothing was changed\n"
     assert "zqueue: h2: /etc/zqueue/worker.key can be read by others (mode 0644): chmod 600" in said
 
 

@@ -161,7 +161,7 @@ class Rollout:
 
     def perform(self, plan: Plan) -> None:
         """Carry out a plan. Raises `Stopped`, with what failed, and nothing half done."""
-        self.has_begun = not plan.is_empty()
+        self.has_begun = self.has_begun or not plan.is_empty()
         publics = self._prepare(plan)
         for wave in plan.waves:
             self._perform_wave({change.host: change for change in wave}, publics)
@@ -172,12 +172,13 @@ class Rollout:
 
         Raises `ConfigError` where the steps are out of order, and as `perform` does.
         """
-        self.look()
+        self.check()
         brokers = [self.inventory.hosts[name] for name in self.inventory.brokers]
         for host in brokers:
             has_next = "keys/broker-next.key" in self.facts[host.name].keys
             if finish and not has_next:
                 raise ConfigError(f"{host.name} has no next key: begin with 'zqueue deploy rotate'")
+            self.has_begun = True
             wanted = json.dumps({"rotate": "finish" if finish else "begin"}).encode()
             release = self.facts[host.name].current
             self._run(host, [f"keyring {release}"], {"keyring.json": wanted})
