@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from concurrent.futures import wait
 
 import msgpack
@@ -36,7 +35,7 @@ def test_a_result_never_waits_for_the_task_behind_it(broker, workers, load):
     app = load(broker, "hard.py")
     list(app.nap.map([0.0] * 20_000))  # It has learned that they are quick.
     futures = [app.nap.submit(seconds) for seconds in (0.0, 0.0, 0.0, 30.0, 0.0)]
-    wait(futures[:3], timeout=10)
+    wait(futures[:3], DEADLINE_S)
     assert [future.done() for future in futures[:4]] == [True, True, True, False]
     redelivered = broker.count("redelivered")
     os.kill(pool.pids[0], 9)
@@ -49,13 +48,10 @@ def test_async_tasks_are_shared_by_workers_that_have_learned_of_quick_ones(broke
     workers(broker, "hard.py", 3, "--concurrency", "20")
     app = load(broker, "hard.py")
     list(app.echo.map(range(100_000)))
-    began = time.monotonic()
     ran = list(app.anap.map([0.5] * 120))
-    took_s = time.monotonic() - began
     by_worker = {pid: ran.count(pid) for pid in set(ran)}
     assert len(by_worker) == 3
     assert max(by_worker.values()) < 100, by_worker
-    assert took_s < 0.5 * 6, "as if one worker had had them all"
 
 
 @pytest.mark.parametrize("task", ["echo", "aecho"])
