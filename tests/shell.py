@@ -18,7 +18,7 @@ from zqueue.testing import Process, Processes, wait_until
 
 ROOT = Path(__file__).parents[1]
 DEFAULT = "tcp://127.0.0.1:5555"
-RUN_S = 60.0
+RUN_S = 240.0
 
 RUN_DOCTEST = """\
 import doctest, sys

@@ -425,6 +425,12 @@ class Alarm(Exception):
     pass
 
 
+def interrupted(wait: Callable[[], object]) -> None:
+    """Wait, and let the alarm ring meanwhile."""
+    signal.setitimer(signal.ITIMER_REAL, SHORT_S)
+    wait()
+
+
 class TestInterrupted:
     @pytest.fixture(autouse=True)
     def _alarm(self) -> Iterator[None]:
@@ -442,11 +448,12 @@ class TestInterrupted:
     def test_every_wait_can_be(self, kind: Kind, timeout: float | None) -> None:
         q = kind(1)
         q.put(1)
-        for wait in (lambda: q.put(2, True, timeout), q.join,
-                     lambda: (q.get(), q.get(True, timeout))):  # fmt: skip
-            signal.setitimer(signal.ITIMER_REAL, SHORT_S)
+        for wait in (lambda: q.put(2, True, timeout), q.join):
             with pytest.raises(Alarm):
-                wait()
+                interrupted(wait)
+        assert q.get() == 1
+        with pytest.raises(Alarm):
+            interrupted(lambda: q.get(True, timeout))
         q.task_done()
         q.put(3)
         assert (q.get(), q.qsize()) == (3, 0)
@@ -454,9 +461,8 @@ class TestInterrupted:
     def test_who_left_the_line_is_not_woken(self, kind: Kind) -> None:
         q = kind(1)
         for _ in range(3):
-            signal.setitimer(signal.ITIMER_REAL, SHORT_S)
             with pytest.raises(Alarm):
-                q.get()
+                interrupted(q.get)
             with pytest.raises(queue.Empty):
                 q.get(timeout=SHORT_S)
         got = waiting(q, q.get)
@@ -474,9 +480,8 @@ class TestInterrupted:
             raise Alarm
 
         signal.signal(signal.SIGALRM, ring)
-        signal.setitimer(signal.ITIMER_REAL, SHORT_S)
         with pytest.raises(Alarm):
-            q.get()
+            interrupted(q.get)
         assert other[0]() == 1
 
 

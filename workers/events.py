@@ -21,8 +21,8 @@ Send from Python (``PYTHONPATH=workers python``). ``send_many`` is the fast way;
     >>> from events import app, store_events
     >>> store_events.send_many({"id": number} for number in range(1000))
     1000
-    >>> store_events.submit({"id": "last", "what": "order"}).result(timeout=10)
-    >>> store_events.submit({"what": "no id"}).result(timeout=10)
+    >>> store_events.submit({"id": "last", "what": "order"}).result(timeout=60)
+    >>> store_events.submit({"what": "no id"}).result(timeout=60)
     Traceback (most recent call last):
         ...
     zqueue.errors.RemoteError: ValueError: an event needs an id: a whole number or a text

@@ -19,12 +19,12 @@ whatever it is doing, and another process takes its place::
     >>> from noop import app, noop, sleep, sleep_hard, sleep_soft
     >>> noop.send_many(range(10_000))
     10000
-    >>> sleep.submit(0.01).result(timeout=10)
-    >>> sleep_soft.submit(60).result(timeout=10)
+    >>> sleep.submit(0.01).result(timeout=60)
+    >>> sleep_soft.submit(60).result(timeout=60)
     Traceback (most recent call last):
         ...
     zqueue.errors.TaskTimeout: TaskTimeout: ran longer than 0.5 s
-    >>> sleep_hard.submit(60).result(timeout=10)
+    >>> sleep_hard.submit(60).result(timeout=60)
     Traceback (most recent call last):
         ...
     zqueue.errors.TaskTimeout: TaskTimeout: ran longer than its timeout; its process was killed

@@ -24,7 +24,7 @@ Send from Python (``PYTHONPATH=workers python``)::
     ...     print(answer["status"], answer["url"])
     200 http://127.0.0.1:8000/
     404 http://127.0.0.1:8000/none
-    >>> fetch_status.submit("ftp://127.0.0.1/").result(timeout=10)
+    >>> fetch_status.submit("ftp://127.0.0.1/").result(timeout=60)
     Traceback (most recent call last):
         ...
     zqueue.errors.RemoteError: ValueError: 'ftp://127.0.0.1/': only http:// and https:// URLs

@@ -17,7 +17,7 @@ Send from Python (``PYTHONPATH=workers python``)::
 
     >>> from collections import Counter
     >>> from wordcount import app, count_words
-    >>> count_words.submit("to be or not to be").result(timeout=10)
+    >>> count_words.submit("to be or not to be").result(timeout=60)
     {'to': 2, 'be': 2, 'or': 1, 'not': 1}
     >>> total = Counter()
     >>> for counted in count_words.map(["to be", "or not to be"]):

@@ -48,7 +48,7 @@ def tool(name: str) -> str:
 def complaint(*command: str | Path) -> str:
     """What a tool says, if it finds a fault; else nothing."""
     done = subprocess.run(
-        [tool(str(command[0])), *map(str, command[1:])], capture_output=True, text=True, timeout=60
+        [tool(str(command[0])), *map(str, command[1:])], capture_output=True, text=True, timeout=240
     )
     return (done.stdout + done.stderr) if done.returncode else ""
 
@@ -119,7 +119,7 @@ def test_kustomize_renders_the_overlay_of_the_page(tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "kustomization.yaml").write_text(overlay.replace("zqueue/", "copy/"))
     done = subprocess.run(
-        ["kubectl", "kustomize", tmp_path / "shop"], capture_output=True, text=True, timeout=60
+        ["kubectl", "kustomize", tmp_path / "shop"], capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr
     assert "kind: HorizontalPodAutoscaler" in done.stdout

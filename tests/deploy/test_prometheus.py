@@ -30,7 +30,7 @@ def promtool(*arguments: str | Path, given: str | None = None) -> subprocess.Com
         input=given,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
 
 

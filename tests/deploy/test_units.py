@@ -127,7 +127,7 @@ def complaints(units: list[Path]) -> list[str]:
         ["systemd-analyze", "verify", "--man=no", *map(str, units)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     found = [line for line in done.stderr.splitlines() if "zqueue" in line]
     if done.returncode and not found:

@@ -26,7 +26,7 @@ def main(url: str, name: str, first: int, count: int, seconds: float, poison: in
     """Send ``count`` tasks, a few at a time, each confirmed before the next. Every other few have
     results; the last ``poison`` of all kill their workers."""
     futures: list[Future[Any]] = []
-    with zqueue.Producer(url, timeout=60) as producer:
+    with zqueue.Producer(url, timeout=60, connect_timeout=60) as producer:
         for start in range(first, first + count, CHUNK):
             numbers = list(range(start, min(start + CHUNK, first + count)))
             reply = start // CHUNK % 2 == 1

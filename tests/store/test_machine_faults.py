@@ -99,7 +99,9 @@ def test_a_system_call_fails(tmp_path: Path, call: str, error: str, when: int) -
     """It is never tried again, and what was told is there."""
     trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
              "-e", f"inject={call}:error={error}:when={when}+"]  # fmt: skip
-    done = subprocess.run([*trace, *child(tmp_path, "disk", 2000)], capture_output=True, timeout=60)
+    done = subprocess.run(
+        [*trace, *child(tmp_path, "disk", 2000)], capture_output=True, timeout=240
+    )
     lines = done.stdout.decode().split()
     if done.returncode:  # It failed before anything was begun, or a file could not be made.
         assert b"StoreFailed" in done.stderr
@@ -115,7 +117,7 @@ def test_killed_in_a_sync(tmp_path: Path) -> None:
     for when in range(3, 40, 12):
         trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,rename",
                  "-e", f"inject=fdatasync,rename:signal=KILL:when={when}"]  # fmt: skip
-        done = subprocess.run([*trace, *child(tmp_path, "disk")], capture_output=True, timeout=60)
+        done = subprocess.run([*trace, *child(tmp_path, "disk")], capture_output=True, timeout=240)
         lines = done.stdout.split()
         check(tmp_path, int(lines[-1]) if lines else 0)
 

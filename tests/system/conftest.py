@@ -176,7 +176,7 @@ class Zqueue:
         self.folder = folder
 
     def __call__(
-        self, *arguments: str, input: str | bytes = "", timeout: float = 60.0,
+        self, *arguments: str, input: str | bytes = "", timeout: float = 240.0,
         cwd: Path | None = None, env: dict[str, str] | None = None,
     ) -> Finished:  # fmt: skip
         data = input.encode() if isinstance(input, str) else input

@@ -64,7 +64,7 @@ def processes_of(folder):
 
 
 def test_the_demo_on_a_small_tree(run, tree):
-    done = run("demo", str(tree), "--json", timeout=60)
+    done = run("demo", str(tree), "--json")
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
     assert data["verified"] is True
@@ -89,7 +89,7 @@ def test_what_fails_at_first_is_tried_again_and_counted(run, tmp_path):
         (tmp_path / f"{number}.txt").write_text(f"text number {number}\n")
     failing = sum(map(fails_at_first, chunks(sorted(tmp_path.iterdir()))))
     assert failing > 0
-    done = run("demo", str(tmp_path), "--json", "--no-kill", timeout=60)
+    done = run("demo", str(tmp_path), "--json", "--no-kill")
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
     assert (data["verified"], data["retried"], data["words"]) == (True, failing, 600)
@@ -97,7 +97,7 @@ def test_what_fails_at_first_is_tried_again_and_counted(run, tmp_path):
 
 
 def test_the_demo_on_the_standard_library_survives_its_kill(run):
-    done = run("demo", "--json", "-p", "2", timeout=100)
+    done = run("demo", "--json", "-p", "2")
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
     assert data["verified"] is True
@@ -107,7 +107,7 @@ def test_the_demo_on_the_standard_library_survives_its_kill(run):
 
 
 def test_the_demo_for_people(run, tree):
-    done = run("demo", str(tree), "--no-kill", timeout=60)
+    done = run("demo", str(tree), "--no-kill")
     assert done.returncode == 0
     for word in ("tasks", "throughput", "words", "latency", "p99", "GC", "retried", "redelivered",
                  "OK"):  # fmt: skip
@@ -121,7 +121,7 @@ def test_paths_with_and_without_text(run, tmp_path, path):
     (tmp_path / "binary").mkdir()
     (tmp_path / "binary" / "x").write_bytes(b"\0\xff" * 100)
     (tmp_path / "one file").write_text("to be or not to be\n")
-    done = run("demo", str(tmp_path / path), "--json", timeout=60)
+    done = run("demo", str(tmp_path / path), "--json")
     if path == "one file":
         assert done.returncode == 0, done.stderr
         data = json.loads(done.stdout)

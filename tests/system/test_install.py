@@ -60,7 +60,7 @@ class Checkout:
         done = subprocess.run(
             [sys.executable, *(start or ["setup.py"]), "-q", "bdist_wheel"],
             cwd=self.folder, env={**os.environ, **env}, capture_output=True, text=True,
-            timeout=100,
+            timeout=240,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         (wheel,) = (self.folder / "dist").glob("*.whl")
@@ -106,7 +106,7 @@ def installed(wheel: Path, folder: Path, *arguments: str) -> subprocess.Complete
         opened.extractall(folder)
     return subprocess.run(
         [sys.executable, *arguments], env={**os.environ, "PYTHONPATH": str(folder)},
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=240,
     )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(path, folder)
     subprocess.run(
         ["npm", "install", "--no-audit", "--no-fund"],
-        cwd=folder, check=True, capture_output=True, timeout=100,
+        cwd=folder, check=True, capture_output=True, timeout=240,
     )  # fmt: skip
     return folder
 

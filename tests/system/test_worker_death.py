@@ -327,6 +327,7 @@ def test_a_drain_deadline_returns_the_work(broker, workers, record):
     wait_until(lambda: begun(record), what="the beginning")
     pool.process.send(signal.SIGTERM)
     assert pool.process.wait() == 5
+    assert "draining, for up to 0.3 s" in pool.process.err
     assert ended(record) == []
     assert broker.queue("default")["ready"] == 1
     assert broker.count("workers_lost") == 0, "it was no crash"
@@ -367,6 +368,7 @@ def test_a_broker_s_drain_deadline(start_broker):
     send_runs(broker, range(7))
     broker.process.send(signal.SIGTERM)
     assert broker.process.wait() == 5
+    assert "draining, for up to 0.3 s" in broker.process.err
     assert "7 tasks" in broker.process.err
 
 

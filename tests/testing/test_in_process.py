@@ -182,6 +182,6 @@ def test_children_of_the_test_are_its_own_again() -> None:
     """(Within a handler, a fork makes a child that is no worker.)"""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FORK_AFTERWARDS], capture_output=True, text=True,
-        timeout=60, check=False,
+        timeout=240, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from ..errors import ZQueueError
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 """How long to wait for anything, by default: a machine that is busy with other tests is slow."""
 
 LOOK_EVERY_S = 0.02

@@ -88,7 +88,9 @@ def main(url: str, name: str, first: int, rate: float, folder: Path) -> None:
     """Send until SIGTERM comes."""
     over = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: over.set())
-    with zqueue.Producer(url, timeout=PATIENCE_S, name=name) as producer:
+    with zqueue.Producer(
+        url, timeout=PATIENCE_S, connect_timeout=PATIENCE_S, name=name
+    ) as producer:
         sender = Sender(producer, first, Marks(folder, CONFIRMED))
         sender.hear_earlier()
         due = time.monotonic()
