@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zqueue.core.confirm import GAPS_MAX, Taken, to_ranges
+from zqueue.core.confirm import GAPS_MAX, MOVED_MAX, Moved, Taken, to_ranges
 
 
 class TestTaken:
@@ -62,3 +62,19 @@ class TestRanges:
         pairs = list(zip(ranges[::2], ranges[1::2], strict=True))
         assert [n for a, b in pairs for n in range(a, b + 1)] == sorted(set(numbers))
         assert all(b + 1 < c for (_, b), (c, _) in itertools.pairwise(pairs))
+
+
+def test_numbers_of_other_brokers_count_once_in_any_order() -> None:
+    moved = Moved()
+    assert [moved.add(number) for number in (1 << 40, 7, 1 << 40, 7)] == [True, True, False, False]
+    assert 7 in moved
+    assert 8 not in moved
+
+
+def test_of_numbers_of_other_brokers_the_last_are_remembered() -> None:
+    moved = Moved(range(MOVED_MAX))
+    moved.add(MOVED_MAX)
+    assert 0 not in moved
+    assert 1 in moved
+    assert MOVED_MAX in moved
+    assert len(moved.numbers) == MOVED_MAX

@@ -46,6 +46,7 @@ from zqueue.wire.messages import (
     Stop,
     Tell,
     Welcome,
+    Withdraw,
 )
 
 BIG = (1 << 63) - 1
@@ -60,6 +61,7 @@ EXAMPLES: dict[type[Any], list[Any]] = {
     Confirm: [Confirm([1, 3, 7, 7]), Confirm([])],
     Result: [Result(9, 0, 512, 1), Result(1, 0, 0, 4)],
     Await: [Await([]), Await([1, 70_000, BIG])],
+    Withdraw: [Withdraw([1, 3, 7, 7], [9, 9]), Withdraw([], [])],
     Known: [Known(7, 1 << 47, 3), Known(1, 0, BIG)],
     Cancel: [
         Cancel(1, 1, [[0, 7, 0, 3], [1 << 47, 8, 5, 1]], "mail", "send"),

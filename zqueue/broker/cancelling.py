@@ -13,14 +13,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..core.batch import Batch
+from ..core.confirm import GAPS_MAX
 from ..core.lease import Lease, runs_of
 from ..errors import ProtocolError
 from ..wire.codec import BATCH_TASKS_MAX
-from ..wire.messages import MALFORMED, RUNNING, UNKNOWN_QUEUE, Cancel, Stop
+from ..wire.messages import MALFORMED, RUNNING, UNKNOWN_QUEUE, Cancel, Stop, Withdraw
 from .book import Book
+from .intake import Intake
 from .keys import Keys
 from .peers import Peer, ProducerPeer, Queue, Send, WorkerPeer
 from .settling import Settling
+
+_WITHDRAWN = Cancel(0, 0, [], "", "")
+"""All queues, and all tasks in them, for `Wanted` to choose from."""
+
+
+def _numbers_in(ranges: list[int]) -> list[int]:
+    """The numbers in flat pairs of first and last. Raises `ProtocolError`: they are too many."""
+    numbers: list[int] = []
+    for first, last in zip(ranges[::2], ranges[1::2], strict=False):
+        if last - first + len(numbers) >= GAPS_MAX:
+            raise ProtocolError(MALFORMED, f"over {GAPS_MAX} numbers are withdrawn at once")
+        numbers += range(first, last + 1)
+    return numbers
 
 
 class Wanted:
@@ -77,9 +92,11 @@ class Cancelling:
     """Finds what is to be cancelled, and ends it."""
 
     def __init__(
-        self, book: Book, settling: Settling, keys: Keys, send: Send, *, origin: int = 0
-    ) -> None:
+        self, book: Book, intake: Intake, settling: Settling, keys: Keys, send: Send, *,
+        origin: int = 0,
+    ) -> None:  # fmt: skip
         self._book = book
+        self._intake = intake
         self._keys = keys
         self._settling = settling
         self._send = send
@@ -121,6 +138,19 @@ class Cancelling:
             "stopping": stopping,
             "running": running,
         }
+
+    def on_withdraw(
+        self, peer: bytes, producer: ProducerPeer, message: Withdraw, frames: list[bytes],
+        now: float,
+    ) -> None:  # fmt: skip
+        """Forget what is ready of batches that went to another broker. What a worker has, runs."""
+        numbers, moved = _numbers_in(message.numbers), _numbers_in(message.moved)
+        whole = [[0, number, 0, BATCH_TASKS_MAX] for number in {*numbers, *moved}]
+        if whole:
+            wanted = Wanted(_WITHDRAWN, producer, self._origin, whole)
+            for queue in self._book.queues.values():
+                self._take_out(queue, wanted)
+        self._intake.withdrawn(producer, numbers, moved)
 
     def _queues(self, message: Cancel) -> list[Queue]:
         if not message.queue:

@@ -27,6 +27,7 @@ cdef class Intake:
     cdef _why_not_now(self, Queue queue, Published frame, bint is_impatient)
     @cython.locals(queue=Queue, count=Py_ssize_t)
     cdef _why_not_stored(self, long long nbytes)
+    cdef bint _was_taken(self, ProducerPeer producer, long long sequence, moved)
     cdef tuple _check(self, message, body, options=*)
     cdef _confirm(self, ProducerPeer producer, sequence)
     cdef _confirm_now(self, ProducerPeer producer, sequence)

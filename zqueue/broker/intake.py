@@ -27,6 +27,7 @@ from ..wire.messages import (
     FULL,
     IMPATIENT,
     MALFORMED,
+    MOVED,
     NO_RESULTS,
     REPLY,
     TOO_LARGE,
@@ -93,16 +94,14 @@ class Intake:
     ) -> None:  # fmt: skip
         """Take a batch of a producer, with what is asked for it, or say why not. ``user``: whose it
         is, where there are keys."""
-        sequence = message.sequence
-        if producer.is_new:
-            self._begin(producer, sequence)
-        if sequence in producer.taken:
+        sequence, moved = message.sequence, message.flags & MOVED
+        if self._was_taken(producer, sequence, moved):
             self._again(producer, message, options, user)
             return
         if self.draining:
             self._refuse(producer, sequence, DRAINING, "the broker is about to stop")
             return
-        if producer.taken.is_too_far(sequence):
+        if not moved and producer.taken.is_too_far(sequence):
             self._refuse(producer, sequence, FULL, "earlier batches must be taken first")
             return
         try:
@@ -111,8 +110,9 @@ class Intake:
             queue, frame = self._check(message, body, options)
         except ProtocolError as error:
             self._book.counters.refused += 1
-            producer.refuse(sequence, error.code, str(error))
-            self._note([REFUSED, producer.id, sequence, error.code, str(error)])
+            producer.refuse(sequence, error.code, str(error), moved)
+            if not moved:
+                self._note([REFUSED, producer.id, sequence, error.code, str(error)])
             self._refuse(producer, sequence, error.code, str(error))
             return
         is_impatient = bool(message.flags & IMPATIENT)
@@ -121,9 +121,9 @@ class Intake:
             queue.counters.postponed += 1
             self._refuse(producer, sequence, *why)
             return
-        if frame.options is not None and self._is_known(producer, sequence, queue, frame.options):
+        if frame.options is not None and self._is_known(producer, message, queue, frame.options):
             return
-        producer.taken.add(sequence)
+        producer.take(sequence, moved)
         queue.counters.published += frame.count
         frame.origin = producer
         frame.sequence = sequence
@@ -136,6 +136,20 @@ class Intake:
             self._withhold(queue, producer, sequence)
         else:
             self._confirm(producer, sequence)
+
+    def withdrawn(self, producer: ProducerPeer, numbers: list[int], moved: list[int]) -> None:
+        """Batches of these numbers will not come, or came and are forgotten."""
+        for sequence in numbers:
+            if not producer.is_new and not producer.taken.is_too_far(sequence):
+                self._use_up(producer, sequence, 0)
+        for sequence in moved:
+            self._use_up(producer, sequence, MOVED)
+
+    def _use_up(self, producer: ProducerPeer, sequence: int, moved: int) -> None:
+        producer.take(sequence, moved)
+        if self._book.journal is not None:
+            self._book.journal.used(producer, sequence)
+        self._confirm(producer, sequence)
 
     def ingest(self, name: str, body: bytes) -> Ingest:
         """Take a batch of the plain lane; it says FULL while there is no room for it."""
@@ -220,6 +234,13 @@ class Intake:
             frame.options = _check_options(options, count)
         return queue, frame
 
+    def _was_taken(self, producer: ProducerPeer, sequence: int, moved: int) -> bool:
+        if moved:
+            return sequence in producer.moved
+        if producer.is_new:
+            self._begin(producer, sequence)
+        return sequence in producer.taken
+
     def _begin(self, producer: ProducerPeer, sequence: int) -> None:
         """The first number that is heard: what lies below it was another broker's, or, of a name,
         another process's."""
@@ -259,12 +280,13 @@ class Intake:
         return "the disk is behind with what was sent before"
 
     def _is_known(
-        self, producer: ProducerPeer, sequence: int, queue: Queue, options: TaskOptions
+        self, producer: ProducerPeer, message: Publish, queue: Queue, options: TaskOptions
     ) -> bool:
         """Whether another task has the key of this one, which then is not put but confirmed."""
+        sequence = message.sequence
         if not self._tell_first(producer, sequence, queue.ready.name, options.key):
             return False
-        producer.taken.add(sequence)
+        producer.take(sequence, message.flags & MOVED)
         queue.counters.deduplicated += 1
         if self._book.journal is not None:
             self._book.journal.used(producer, sequence)

@@ -24,7 +24,7 @@ from ..core.batch import Batch, Published
 from ..core.confirm import to_ranges
 from ..core.records import PUT, Again, Entry, Fact, Over, Record
 from ..wire.codec import pack
-from ..wire.messages import REPLY
+from ..wire.messages import MOVED, REPLY
 from .peers import ProducerPeer, Queue
 
 OVER_WAITS_S = 0.1
@@ -45,7 +45,8 @@ hundred thousand; who is away and does not fit is not known to the next broker."
 # Kinds of facts, the first field of each. What follows:
 PRODUCER = 1
 """id, highest number, those below it that are not taken, ``[number, code, text]`` of each that was
-refused for good, number of `NAMED` or 0, user. All that is known of a producer."""
+refused for good, number of `NAMED` or 0, user, numbers that were moved here. All that is known of a
+producer."""
 TAKEN = 2
 """id, numbers as ``first, last, …``. Batches were put under them, or others in their place."""
 REFUSED = 3
@@ -57,6 +58,9 @@ QUEUE = 5
 NAMED = 6
 """id, number, user. Where the process that has the producer's name began; gaps below are given up.
 The user, here and above, is whose key it had: empty, or not there, where there are no keys."""
+MOVED_HERE = 7
+"""id, numbers as ``first, last, …``. As `TAKEN`, of batches that were numbered for other
+brokers."""
 
 
 class Journal:
@@ -70,6 +74,8 @@ class Journal:
         self._changes: list[Over | Again] = []
         self._taken: dict[bytes, list[int]] = {}
         """By producer: numbers under which batches were put."""
+        self._moved: dict[bytes, list[int]] = {}
+        """The same, of batches that were numbered for other brokers."""
         self._is_pressing = False
         self._given = 0
         """The last ticket that was handed out."""
@@ -129,17 +135,24 @@ class Journal:
         """A batch is in its queue; the wall clock says ``at_ms``."""
         producer = frame.origin.id if isinstance(frame.origin, ProducerPeer) else b""
         flags = REPLY if frame.reply else 0
+        origin = frame.origin
+        if isinstance(origin, ProducerPeer) and frame.sequence in origin.moved:
+            flags |= MOVED
         meta: list[object] = [frame.task, producer, frame.sequence, flags, frame.age_us, at_ms]
         if frame.options is not None:
             meta.append(frame.options.pack())
         frame.entry = self.entry(PUT, frame.queue, frame.count, meta, frame.body)
-        if producer:
-            self._taken.setdefault(producer, []).append(frame.sequence)
+        if isinstance(origin, ProducerPeer):
+            self._number(origin, frame.sequence)
         return self._entries[-1]
 
     def used(self, producer: ProducerPeer, sequence: int) -> None:
         """A batch was not put, for what was put before is as good: its number is used up."""
-        self._taken.setdefault(producer.id, []).append(sequence)
+        self._number(producer, sequence)
+
+    def _number(self, producer: ProducerPeer, sequence: int) -> None:
+        numbers = self._moved if sequence in producer.moved else self._taken
+        numbers.setdefault(producer.id, []).append(sequence)
 
     def facts(self, producers: Iterable[ProducerPeer], queues: Iterable[Queue]) -> list[Fact]:
         """All that is in force after what was handed out: facts before may be forgotten.
@@ -148,10 +161,12 @@ class Journal:
         be lost.
         """
         facts = [Fact(pack(of_queue(queue))) for queue in queues if queue.paused or queue.draining]
-        known = [producer for producer in producers if producer.first or not producer.is_new]
+        known = [each for each in producers if each.first or not each.is_new or each.moved.numbers]
         left_bytes = FACTS_BYTES_MAX
         for producer in sorted(known, key=_is_away):
-            fact = _of_producer(producer, self._taken.get(producer.id, []))
+            fact = _of_producer(
+                producer, self._taken.get(producer.id, []), self._moved.get(producer.id, [])
+            )
             left_bytes -= len(fact.meta)
             if left_bytes < 0:
                 break
@@ -182,7 +197,7 @@ class Journal:
         return self._unstored_bytes > 0 and self._unstored_bytes + nbytes > UNSTORED_BYTES_MAX
 
     def _is_awaited(self) -> bool:
-        return bool(self._entries or self._facts or self._taken)
+        return bool(self._entries or self._facts or self._taken or self._moved)
 
     def wait(self, producer: ProducerPeer, sequence: int) -> None:
         """A confirm waits for all that was noted so far."""
@@ -201,11 +216,12 @@ class Journal:
         if self.is_empty():
             return None
         records: list[Record] = [*self._entries, *self._facts]
-        for who, numbers in self._taken.items():
-            records.append(Fact(pack([TAKEN, who, to_ranges(numbers)])))
+        for kind, taken in ((TAKEN, self._taken), (MOVED_HERE, self._moved)):
+            for who, numbers in taken.items():
+                records.append(Fact(pack([kind, who, to_ranges(numbers)])))
         records += self._changes
         self._given += 1
-        self._taken = {}
+        self._taken, self._moved = {}, {}
         self._entries, self._facts, self._changes = [], [], []
         self._given_entries.append((self._given, self.next_entry - 1, self._gathered_bytes))
         self._gathered_bytes = 0
@@ -233,8 +249,9 @@ def _is_away(producer: ProducerPeer) -> bool:
     return producer.peer is None
 
 
-def _of_producer(producer: ProducerPeer, gathered: list[int]) -> Fact:
+def _of_producer(producer: ProducerPeer, gathered: list[int], gathered_moved: list[int]) -> Fact:
     refused = [[number, code, text] for number, (code, text) in producer.refused.items()]
     missing = sorted(producer.taken.missing().union(gathered))
+    moved = [number for number in producer.moved.numbers if number not in gathered_moved]
     known = [producer.id, producer.taken.highest, missing, refused, producer.first, producer.user]
-    return Fact(pack([PRODUCER, *known]))
+    return Fact(pack([PRODUCER, *known, *([moved] if moved else [])]))

@@ -46,6 +46,7 @@ from ..wire.messages import (
     Result,
     Settle,
     Tell,
+    Withdraw,
 )
 from .access import Access
 from .aside import Aside
@@ -107,7 +108,6 @@ class BrokerProtocol:
         self._peers = self.roster.peers
         self._out: list[tuple[bytes, list[bytes]]] = []
         self._timers = self.book.timers
-        crashes_max = limits.crashes_max
         self.keys = Keys(self.book)
         self.intake = Intake(self.book, self.held, self.keys, self._send)
         self.aside = Aside(id, self.book, self.dead, self.intake)
@@ -116,24 +116,20 @@ class BrokerProtocol:
         """What cannot be answered until all was found that a store has."""
         self.teller = Teller(id, self.book, self.roster, self.aside, self.figures)
         self.settling = Settling(
-            self.book,
-            LeaseTable(first_lease),
-            self.aside,
-            self.held,
-            self._send,
-            crashes_max=crashes_max,
-            retrying=Retrying(chance),
-        )
+            self.book, LeaseTable(first_lease), self.aside, self.held, self._send,
+            crashes_max=limits.crashes_max, retrying=Retrying(chance),
+        )  # fmt: skip
         self.dispatch = Dispatch(
-            self.book, self.settling, self._send, crashes_max=crashes_max, origin=origin_number(id)
-        )
+            self.book, self.settling, self._send, crashes_max=limits.crashes_max,
+            origin=origin_number(id),
+        )  # fmt: skip
         self.presence = Presence(
             id, limits, self.book, self.roster, self.held, self.intake, self.settling,
             self.dispatch, self._send,
         )  # fmt: skip
         self.access = Access(users, self.roster, self.presence, self.counters, self._send)
         self.cancelling = Cancelling(
-            self.book, self.settling, self.keys, self._send, origin=origin_number(id)
+            self.book, self.intake, self.settling, self.keys, self._send, origin=origin_number(id)
         )
         self.commands = Commands(self.book, self.cancelling, self.aside, self._send)
         self._handlers: dict[type[Any], Callable[[bytes, Any, Any, list[bytes], float], None]] = {
@@ -141,6 +137,7 @@ class BrokerProtocol:
             Goodbye: self.presence.on_goodbye,
             Publish: self._on_publish,
             Await: self._on_await,
+            Withdraw: self.cancelling.on_withdraw,
             Credit: self._on_credit,
             Settle: self._on_settle,
             Progress: self._on_progress,

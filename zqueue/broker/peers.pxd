@@ -32,6 +32,7 @@ cdef class ProducerPeer(Peer):
     cdef public object number
     cdef public long long first
     cdef public Taken taken
+    cdef public object moved
     cdef public bint is_new, is_forgotten
     cdef public dict refused, open, held
     cdef public list to_confirm

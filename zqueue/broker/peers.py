@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ..core.confirm import GAPS_MAX, Taken
+from ..core.confirm import GAPS_MAX, Moved, Taken
 from ..core.counters import Counters
 from ..core.lease import Lease
 from ..core.ready import ReadyQueue
@@ -132,6 +132,7 @@ class ProducerPeer(Peer):
         "held_bytes",
         "is_forgotten",
         "is_new",
+        "moved",
         "number",
         "open",
         "refused",
@@ -144,6 +145,8 @@ class ProducerPeer(Peer):
         super().__init__(PRODUCER, id, None, {})
         self.number = origin_number(id)
         self.taken = Taken()
+        self.moved = Moved()
+        """What was numbered for other brokers."""
         self.is_new = True
         """No batch was heard from it yet."""
         self.first = 0
@@ -163,9 +166,16 @@ class ProducerPeer(Peer):
     def __repr__(self) -> str:
         return f"<Producer {self.id.hex()[:8]} {self.taken!r}>"
 
-    def refuse(self, sequence: int, code: str, text: str) -> None:
+    def take(self, sequence: int, moved: int) -> None:
+        """A number is used up: one of this broker, or one that was ``moved`` here."""
+        if moved:
+            self.moved.add(sequence)
+        else:
+            self.taken.add(sequence)
+
+    def refuse(self, sequence: int, code: str, text: str, moved: int = 0) -> None:
         """A batch will never be taken: its number is used up all the same."""
-        self.taken.add(sequence)
+        self.take(sequence, moved)
         self.refused[sequence] = (code, text)
         if len(self.refused) > GAPS_MAX:
             del self.refused[next(iter(self.refused))]

@@ -25,6 +25,7 @@ from ..wire.messages import (
     Publish,
     Report,
     Settle,
+    Withdraw,
 )
 
 PRODUCER, WORKER, SUPERVISOR, OBSERVER = "producer", "worker", "supervisor", "observer"
@@ -57,6 +58,7 @@ PERMISSIONS: dict[type[Any], Rule] = {
     Heartbeat: Rule(KNOWN, ANY_USER),
     Goodbye: Rule(KNOWN, ANY_USER),
     Publish: Rule(frozenset({PRODUCER}), SENDS),
+    Withdraw: Rule(frozenset({PRODUCER}), SENDS),
     Await: Rule(frozenset({PRODUCER}), SENDS),
     Credit: Rule(frozenset({WORKER}), WORKS),
     Settle: Rule(frozenset({WORKER}), WORKS),

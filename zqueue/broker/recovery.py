@@ -7,20 +7,20 @@ here, which puts it where it would be if its broker had lived. What was in worke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from ..core.batch import Batch, Published
-from ..core.confirm import GAPS_MAX, Taken
+from ..core.confirm import GAPS_MAX, Moved, Taken
 from ..core.records import DEAD, KEY, PUT, RESULT, Found, Recovered, Run
-from ..wire.messages import REPLY, Result
+from ..wire.messages import MOVED, REPLY, Result
 from ..wire.options import unpack_options
 from ..wire.unpacking import unpack
 from .aside import Aside
 from .book import Book, Timer
 from .held import HeldResults
-from .journal import BEGUN, NAMED, PRODUCER, QUEUE, REFUSED, TAKEN
+from .journal import BEGUN, MOVED_HERE, NAMED, PRODUCER, QUEUE, REFUSED, TAKEN
 from .keys import Keys
 from .peers import ProducerPeer
 from .roster import Roster
@@ -56,6 +56,7 @@ class Recovery:
         self._facts: dict[int, Callable[..., None]] = {
             PRODUCER: self._producer,
             TAKEN: self._taken,
+            MOVED_HERE: self._moved,
             REFUSED: self._refused,
             BEGUN: self._begun,
             NAMED: self._named,
@@ -119,12 +120,14 @@ class Recovery:
         refused: list[list[Any]],
         first: int,
         user: str = "",
+        moved: Sequence[int] = (),
     ) -> None:
         producer = self._roster.recall(id)
         producer.user = user
-        producer.is_new = False
+        producer.is_new = not highest and not first
         producer.first = first
         producer.taken = Taken.recall(highest, missing)
+        producer.moved = Moved(moved)
         producer.refused = {number: (code, text) for number, code, text in refused}
 
     def _taken(self, id: bytes, ranges: list[int]) -> None:
@@ -132,6 +135,12 @@ class Recovery:
         for first, last in zip(ranges[::2], ranges[1::2], strict=True):
             for number in range(first, last + 1):
                 self._take(producer, number)
+
+    def _moved(self, id: bytes, ranges: list[int]) -> None:
+        producer = self._roster.recall(id)
+        for first, last in zip(ranges[::2], ranges[1::2], strict=True):
+            for number in range(first, last + 1):
+                producer.moved.add(number)
 
     def _refused(self, id: bytes, number: int, code: str, text: str) -> None:
         producer = self._roster.recall(id)
@@ -167,7 +176,10 @@ class Recovery:
         self.found += tasks
         if producer_id:
             producer = self._roster.recall(producer_id)
-            self._take(producer, sequence)
+            if flags & MOVED:
+                producer.moved.add(sequence)
+            else:
+                self._take(producer, sequence)
             if flags & REPLY:
                 producer.open[sequence] = tasks
         queue = self._book.recall(found.queue)

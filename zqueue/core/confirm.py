@@ -14,6 +14,10 @@ GAPS_MAX = 1024
 """Numbers that may be missing at once among those a broker has seen of one producer. An honest
 producer has no more of them than its window is wide, which is less."""
 
+MOVED_MAX = 2048
+"""Numbers of other brokers that are remembered: more than a producer has unconfirmed batches of
+several brokers, and what that takes is little."""
+
 
 class Taken:
     """Which numbers of one producer the broker has taken: all up to the highest, but for gaps.
@@ -66,6 +70,34 @@ class Taken:
             self._missing.remove(sequence)
             return True
         return False
+
+
+class Moved:
+    """Which batches a broker has taken that were numbered for other brokers: the last of them.
+
+    They come in no order that says which are still to come, so each is remembered. One that is sent
+    again after `MOVED_MAX` others were taken would be taken twice.
+    """
+
+    __slots__ = ("numbers",)
+
+    def __init__(self, numbers: Iterable[int] = ()) -> None:
+        self.numbers = dict.fromkeys(numbers)
+
+    def __repr__(self) -> str:
+        return f"<Moved {len(self.numbers)}>"
+
+    def __contains__(self, sequence: int) -> bool:
+        return sequence in self.numbers
+
+    def add(self, sequence: int) -> bool:
+        """Take a number. False if it was taken before."""
+        if sequence in self.numbers:
+            return False
+        self.numbers[sequence] = None
+        if len(self.numbers) > MOVED_MAX:
+            del self.numbers[next(iter(self.numbers))]
+        return True
 
 
 def to_ranges(numbers: list[int]) -> list[int]:

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 REPLY = 1
 """Flag of `Publish` and of a delivered batch: the producer wants the results."""
-
 IMPATIENT = 2
 """Flag of `Publish`: the producer does not wait for room. A queue at its bound takes none of it,
 and what is taken is confirmed at once."""
+MOVED = 4
+"""Flag of `Publish`: the batch was numbered for another broker, which was given up since."""
 
 # How the tasks of a run ended (`Settle`, `Result`).
 DONE = 0
@@ -210,6 +211,16 @@ class Cancel(NamedTuple):
     """In the place of ``tasks``: the one that has this key in the queue; empty: none is meant."""
 
 
+class Withdraw(NamedTuple):
+    """Batches went to another broker, for this one was thought to be lost: forget what is ready of
+    them. Their numbers are used up, and confirmed as such."""
+
+    numbers: list[int]
+    """Flat pairs of first and last, of the numbers of this broker."""
+    moved: list[int] = []  # noqa: RUF012 -- never changed
+    """The same, of numbers of other brokers (`MOVED`)."""
+
+
 class Credit(NamedTuple):
     """How many tasks the worker allows to be in flight to it, all in all."""
 
@@ -303,14 +314,14 @@ class Control(NamedTuple):
 
 Message: TypeAlias = (
     Hello | Welcome | Refuse | Heartbeat | Goodbye | Publish | Confirm | Result | Await
-    | Cancel | Known | Credit | Deliver | Settle | Departed | Progress | Stop | Ask | Tell | Report
-    | Control
+    | Cancel | Known | Withdraw | Credit | Deliver | Settle | Departed | Progress | Stop
+    | Ask | Tell | Report | Control
 )  # fmt: skip
 
 KINDS: dict[int, type[Any]] = {
     1: Hello, 2: Welcome, 3: Refuse, 4: Heartbeat, 5: Goodbye,
     10: Publish, 11: Confirm, 12: Result, 13: Await,
-    14: Cancel, 15: Known,
+    14: Cancel, 15: Known, 16: Withdraw,
     20: Credit, 21: Deliver, 22: Settle, 23: Departed, 24: Progress,
     25: Stop,
     30: Ask, 31: Tell, 32: Report, 33: Control,
