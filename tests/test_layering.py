@@ -14,6 +14,7 @@ IMPURE = frozenset({"zmq", "socket", "threading", "asyncio", "time", "os", "rand
 """What pure parts do without: sockets, clocks, chance and threads are arguments."""
 
 PURE = {
+    "client/choice", "client/gone", "client/moves", "client/names", "worker/links",
     "auth/tokens", "gateway/cloud_events", "gateway/decoding", "gateway/kept", "gateway/lines",
     "gateway/problems", "gateway/repeats", "gateway/room", "gateway/routes", "gateway/wants",
     "http/patience",
@@ -94,11 +95,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "up": {"client", "config", "errors", "net", "streams"},
     "options": {"config", "errors", "net", "wire"},
-    "cli_cancel": {"client", "options", "report", "wire"},
+    "cli_cancel": {"client", "config", "options", "report", "wire"},
     "cli_dead": {
         "core", "dead_letters", "errors", "options", "pipe", "report", "streams", "wire",
     },
-    "cli_client": {"cli_cancel", "client", "options", "pipe", "report", "streams", "wire"},
+    "cli_client": {
+        "cli_cancel", "client", "config", "errors", "options", "pipe", "report", "streams", "wire",
+    },
     "cli_keys": {"auth", "config", "errors", "options"},
     "cli_gateway": {"auth", "config", "errors", "gateway", "options"},
     "cli_store": {"errors", "options", "store"},

@@ -48,7 +48,8 @@ class App(SendingApp):
     """Tasks, and the connection over which they are sent.
 
     Parameters:
-        url: the broker's address; by default ``ZQUEUE_URL``, or ``tcp://127.0.0.1:5555``.
+        url: the broker's address, or those of several with commas between them; by default
+            ``ZQUEUE_URL``, or ``tcp://127.0.0.1:5555``.
         timeout, connect_timeout: see `Producer`.
         retries: how often a task that failed is tried again, unless the task, or whoever sends it,
             says otherwise.

@@ -34,6 +34,7 @@ from .config import (
     Limits,
     MetricsConfig,
     WorkerConfig,
+    split_urls,
 )
 from .errors import BrokerLost, LocalError, ZQueueError
 from .logs import FORMATS, set_up_logs
@@ -302,7 +303,7 @@ def worker(
     from .worker.supervisor import run_supervisor
 
     if url is not None:
-        Address.parse(url)
+        Address.parse_all(url)
     served = tuple(filter(None, (queues or "").split(",")))
     for name in served:
         check_name(name, "queue")
@@ -358,7 +359,7 @@ def metrics(
 
     config = MetricsConfig(
         listen=listen,
-        urls=tuple(dict.fromkeys(url)),
+        urls=split_urls(*url),
         ready_workers=ready_workers,
         insecure=insecure_no_auth,
         token_file=token_file,
@@ -385,9 +386,7 @@ def top(url: tuple[str, ...], interval: float) -> None:
     """
     from .top.terminal import run_top
 
-    for one in url:
-        Address.parse(one)
-    sys.exit(run_top(tuple(dict.fromkeys(url)), interval))
+    sys.exit(run_top(split_urls(*url), interval))
 
 
 @cli.command(epilog=EXIT_CODES)

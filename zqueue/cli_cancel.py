@@ -10,6 +10,7 @@ import click
 
 from .client.ask import Asker
 from .client.questions import Cancellation
+from .config import split_urls
 from .options import EXIT_CODES, json_option, url_option
 from .wire.headers import check_name
 
@@ -47,11 +48,42 @@ def cancel(
         raise click.UsageError("cancel which tasks? give their ids, or --queue")
     if task and ids:
         raise click.UsageError("--task is for all tasks of a --queue: leave it away, or the ids")
-    with Asker(url) as asker:
-        counts = asker.cancel(
-            *ids, queue=queue or "", task=task or "", key=key or "", running=running
-        )
+    counts = cancel_at(
+        url, *ids, queue=queue or "", task=task or "", key=key or "", running=running
+    )
     click.echo(json.dumps(counts._asdict()) if as_json else describe(counts, bool(ids or key)))
+
+
+def cancel_at(url: str, *ids: str, key: str = "", **which: Any) -> Cancellation:
+    """Cancel at each broker of a list: see `Asker.cancel`."""
+    counts = Cancellation()
+    for asker in _askers(url, which["queue"]):
+        with asker:
+            counts = counts.plus(asker.cancel(*ids, key=key, **which))
+    named = len(dict.fromkeys(ids)) + bool(key)
+    return counts._replace(unknown=max(0, named - sum(counts[:3])))
+
+
+def peek_at(url: str, name: str, **which: Any) -> list[tuple[str, dict[str, Any]]]:
+    """What waits at each broker of a list: see `Asker.peek`."""
+    found = []
+    for asker in _askers(url, name):
+        with asker:
+            found.append((asker.url, asker.peek(name, **which)))
+    return found
+
+
+def _askers(url: str, queue: str) -> list[Asker]:
+    """One for each broker of a list, but those that do not have a queue that others have."""
+    askers = [Asker(each) for each in split_urls(url)]
+    if len(askers) == 1 or not queue:
+        return askers
+    having = []
+    for asker in askers:
+        with asker:
+            if queue in asker.ask()["queues"]:
+                having.append(asker)
+    return having or askers
 
 
 def describe(counts: Cancellation, named: bool) -> str:
@@ -84,12 +116,11 @@ def purge(name: str, url: str, as_json: bool, task: str | None, yes: bool) -> No
     zqueue queue purge mail --task send_mail
     """
     check_name(name, "queue")
-    with Asker(url) as asker:
-        if not yes and sys.stdin.isatty():
-            ready = asker.peek(name, limit=1)["ready"]
-            which = f"those of {ready:,} tasks that are {task!r}" if task else f"{ready:,} tasks"
-            click.confirm(f"drop {which} in queue {name!r}?", abort=True)
-        counts = asker.cancel(queue=name, task=task or "")
+    if not yes and sys.stdin.isatty():
+        ready = sum(told["ready"] for _, told in peek_at(url, name, limit=1))
+        which = f"those of {ready:,} tasks that are {task!r}" if task else f"{ready:,} tasks"
+        click.confirm(f"drop {which} in queue {name!r}?", abort=True)
+    counts = cancel_at(url, queue=name, task=task or "")
     if as_json:
         click.echo(json.dumps({"queue": name, "dropped": counts.cancelled}))
     else:
@@ -118,6 +149,10 @@ def peek(name: str, url: str, as_json: bool, limit: int, task: str | None) -> No
     from .report import describe_peek, peek_as_data
 
     check_name(name, "queue")
-    with Asker(url) as asker:
-        told: dict[str, Any] = peek_as_data(asker.peek(name, task=task or "", limit=limit))
-    click.echo(json.dumps(told) if as_json else describe_peek(told))
+    found = peek_at(url, name, task=task or "", limit=limit)
+    for each, answer in found:
+        told: dict[str, Any] = peek_as_data(answer)
+        if as_json:
+            click.echo(json.dumps(told if len(found) == 1 else {"broker": each, **told}))
+        else:
+            click.echo(describe_peek(told) if len(found) == 1 else f"{each}\n{describe_peek(told)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from typing import Unpack
@@ -11,9 +12,12 @@ import click
 from .cli_cancel import cancel, peek, purge
 from .client.ask import Asker, ask, control
 from .client.asked import Asked, task_options
+from .config import split_urls
+from .errors import BrokerLost, Refused
 from .options import EXIT_CODES, NOT_READY, Moment, Seconds, json_option, url_option
 from .streams import input_lines
 from .wire.headers import check_name
+from .wire.messages import UNKNOWN_QUEUE
 from .wire.options import RETRIES_MAX
 
 
@@ -94,7 +98,7 @@ def pipe(name: str, url: str, queue: bool, timeout: float, progress: bool | None
               help="Print again every so many seconds, until Ctrl-C. As JSON, a line each "
                    "time.")  # fmt: skip
 def info(url: str, as_json: bool, interval: float | None) -> None:
-    """Show a broker's queues, workers and counters.
+    """Show a broker's queues, workers and counters; of several in --url one after the other.
 
     \b
     zqueue info
@@ -104,15 +108,23 @@ def info(url: str, as_json: bool, interval: float | None) -> None:
     from .report import describe_info, repeat
 
     def look(asker: Asker) -> str:
-        state = asker.ask()
-        return json.dumps(state, default=repr) if as_json else describe_info(state, url)
+        try:
+            state = asker.ask()
+        except BrokerLost as error:
+            if len(askers) == 1:
+                raise
+            return json.dumps({"url": asker.url, "error": str(error)}) if as_json else str(error)
+        return json.dumps(state, default=repr) if as_json else describe_info(state, asker.url)
 
-    with Asker(url) as asker:
+    def look_at_all() -> str:
+        return ("\n" if as_json else "\n\n\n").join(map(look, askers))
+
+    with contextlib.ExitStack() as stack:
+        askers = [stack.enter_context(Asker(each)) for each in split_urls(url)]
         if interval is None:
-            click.echo(look(asker))
+            click.echo(look_at_all())
         else:
-            clears = not as_json and sys.stdout.isatty()
-            repeat(lambda: look(asker), interval, clears=clears)
+            repeat(look_at_all, interval, clears=not as_json and sys.stdout.isatty())
 
 
 @click.command(epilog=EXIT_CODES)
@@ -125,17 +137,28 @@ def info(url: str, as_json: bool, interval: float | None) -> None:
 def health(url: str, as_json: bool, ready: bool, timeout: float) -> None:
     """Check a broker's health: exit code 0, 3 (no answer) or 6 (not ready).
 
+    Of several brokers in --url each must be healthy; 3 is that none answers.
+
     \b
     zqueue health --ready || echo "not ready"
     """
     from .report import health_problems
 
-    state = ask(url, timeout=timeout)
-    problems = health_problems(state, need_workers=ready)
+    urls, problems, lost = split_urls(url), [], []
+    for each in urls:
+        try:
+            found = health_problems(ask(each, timeout=timeout), need_workers=ready)
+            problems += found if len(urls) == 1 else [f"{each}: {problem}" for problem in found]
+        except BrokerLost as error:
+            lost.append(error)
+    if len(lost) == len(urls):
+        raise lost[0]
+    problems += map(str, lost)
     if as_json:
         click.echo(json.dumps({"ready": not problems, "problems": problems}))
     else:
-        click.echo("\n".join(problems) or f"the broker at {url} is healthy")
+        healthy = "\n".join(f"the broker at {each} is healthy" for each in urls)
+        click.echo("\n".join(problems) or healthy)
     sys.exit(NOT_READY if problems else 0)
 
 
@@ -157,7 +180,7 @@ def queue() -> None:
 @url_option
 @json_option
 def ls(url: str, as_json: bool) -> None:
-    """Show the queues and their states.
+    """Show the queues and their states; of several brokers in --url with the broker's address.
 
     \b
     zqueue queue ls
@@ -165,8 +188,19 @@ def ls(url: str, as_json: bool) -> None:
     """
     from .report import describe_queues, queues_as_data
 
-    queues = queues_as_data(ask(url))
-    click.echo(json.dumps(queues) if as_json else describe_queues(queues))
+    urls, found = split_urls(url), []
+    for each in urls:
+        queues = queues_as_data(ask(each))
+        if len(urls) == 1:
+            found += queues
+        elif as_json:
+            found += [{"broker": each, **queue} for queue in queues]
+        else:
+            click.echo(f"{each}\n{describe_queues(queues)}\n")
+    if as_json:
+        click.echo(json.dumps(found))
+    elif len(urls) == 1:
+        click.echo(describe_queues(found))
 
 
 @queue.command(epilog=EXIT_CODES)
@@ -216,8 +250,18 @@ def _control(url: str, action: str, name: str, as_json: bool) -> None:
     from .report import describe_control
 
     check_name(name, "queue")
-    answer = control(url, action, name)
-    click.echo(json.dumps(answer) if as_json else describe_control(answer))
+    answers, unknown = [], []
+    for each in split_urls(url):
+        try:
+            answers.append(control(each, action, name))
+        except Refused as error:
+            if error.code != UNKNOWN_QUEUE:
+                raise
+            unknown.append(error)
+    if not answers:
+        raise unknown[0]
+    for answer in answers:
+        click.echo(json.dumps(answer) if as_json else describe_control(answer))
 
 
 queue.add_command(peek)

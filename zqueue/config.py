@@ -17,6 +17,9 @@ from .errors import ConfigError
 
 DEFAULT_URL = "tcp://127.0.0.1:5555"
 
+BROKERS_MAX = 64
+"""Brokers that a client connects to. Each is a connection of every producer and every worker."""
+
 CANCEL_GRACE_S = 5.0
 """How long a task that is cancelled while it runs may take to end, before its process is killed."""
 
@@ -42,9 +45,9 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """Check a URL. Raises `ConfigError`."""
+        """Check a URL of one broker. Raises `ConfigError`."""
         if "," in url:
-            raise ConfigError(f"{url!r} names several brokers: this version connects to one")
+            raise ConfigError(f"{url!r} names several brokers, and here it must be one")
         url, has_key, key_file = url.partition("?key=")
         if has_key and not key_file:
             raise ConfigError(f"{url}?key= must name a key file, as 'zqueue keys add' writes it")
@@ -57,6 +60,17 @@ class Address:
         if transport != "tcp" or not match or (match[2] != "*" and not 0 < int(match[2]) < 65536):
             raise ConfigError(f"{url!r} is not an address: use tcp://HOST:PORT or ipc:///PATH")
         return cls(url, match[1].strip("[]"), None, key_file or None)
+
+    @classmethod
+    def parse_all(cls, url: str) -> list[Address]:
+        """Check the URLs of one broker, or of several with commas between them. Raises
+        `ConfigError`."""
+        addresses = [cls.parse(each.strip()) for each in url.split(",")]
+        if len({address.url for address in addresses}) < len(addresses):
+            raise ConfigError(f"{url!r} names a broker twice")
+        if len(addresses) > BROKERS_MAX:
+            raise ConfigError(f"{len(addresses)} brokers are named, and {BROKERS_MAX} may be")
+        return addresses
 
     def is_ipv6(self) -> bool:
         """Whether the host is written as an IPv6 address."""
@@ -101,14 +115,20 @@ def default_url() -> str:
 
 def url_with_key(url: str | None, key_file: str) -> str:
     """An address with a key; without one, that which the key file has. Raises `ConfigError`."""
-    if url and "?key=" in url:
-        return url
     if url:
-        return f"{url}?key={key_file}"
+        return ",".join(each if "?key=" in each else f"{each}?key={key_file}"
+                        for each in url.split(","))  # fmt: skip
     urls = read_client_key(key_file).urls
     if not urls:
         raise ConfigError(f"{key_file} has no address of a broker: give --url too")
     return ",".join(f"{each}?key={key_file}" for each in urls)
+
+
+def split_urls(*urls: str) -> tuple[str, ...]:
+    """Each address of some lists of them, with its key, once. Raises `ConfigError`."""
+    each = tuple(dict.fromkeys(one.strip() for url in urls for one in url.split(",")))
+    Address.parse_all(",".join(each))
+    return each
 
 
 def parse_bytes(text: str) -> int:

@@ -18,11 +18,12 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 from .client.confirmation import Confirmation
-from .client.connection import Connection, id_of
+from .client.connection import Connection
 from .client.earlier import EarlierResult
 from .client.exchange import Exchange
 from .client.lane import Lane
 from .client.loop_calls import LoopCalls
+from .client.names import NAMED_ROW_NUMBERS, ROW_NUMBERS, id_of
 from .client.publisher import Publisher
 from .client.replies import TaskFuture
 from .config import Address, default_url
@@ -47,11 +48,11 @@ then; what is not confirmed is counted in the log."""
 
 
 class Producer(LoopCalls):
-    """Sends bodies to queues of one broker. Any number of threads may share it.
+    """Sends bodies to queues of one broker, or of several. Any number of threads may share it.
 
     Parameters:
-        url: the broker's address, ``tcp://HOST:PORT`` or ``ipc:///PATH``; by default
-            ``ZQUEUE_URL``, or ``tcp://127.0.0.1:5555``.
+        url: the broker's address, ``tcp://HOST:PORT`` or ``ipc:///PATH``; or those of several, with
+            commas between them; by default ``ZQUEUE_URL``, or ``tcp://127.0.0.1:5555``.
         timeout: seconds a call waits for room, or `flush` for confirms, before it raises. None
             waits as long as it takes.
         connect_timeout: seconds the first call waits for a broker.
@@ -81,8 +82,9 @@ class Producer(LoopCalls):
         self.connect_timeout = check_seconds(connect_timeout, "connect_timeout")
         self.name = None if name is None else check_name(name, "producer")
         about = {"pid": os.getpid(), "host": stdlib_socket.gethostname()}
-        addresses = [Address.parse(self.url)]
-        connections = [self._connection(about) for _ in addresses]
+        addresses = Address.parse_all(self.url)
+        own_id = os.urandom(16) if name is None else id_of(name)
+        connections = [self._connection(own_id, about, row) for row in range(len(addresses))]
         self._publisher = Publisher(
             connections, [address.url for address in addresses], name,
             patience_s=self.connect_timeout,
@@ -92,13 +94,14 @@ class Producer(LoopCalls):
         )
         super().__init__(self._exchange)
 
-    def _connection(self, about: dict[str, Any]) -> Connection:
+    def _connection(self, id: bytes, about: dict[str, Any], row: int) -> Connection:
         chance = random.Random().random
         if self.name is None:
-            return Connection(os.urandom(16), about, chance)
+            return Connection(id, about, chance, base=row * ROW_NUMBERS)
         # Microseconds of the clock: above all that an earlier process used, also where the broker
         # has forgotten that one. Where the clock was set back, the broker says what is above.
-        return Connection(id_of(self.name), about, chance, first=time.time_ns() // 1000)
+        first = row * NAMED_ROW_NUMBERS + time.time_ns() // 1000
+        return Connection(id, about, chance, first=first)
 
     @property
     def has_broker(self) -> bool:

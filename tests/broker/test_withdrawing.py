@@ -111,8 +111,8 @@ class TestWithdraw:
         t.say(b"p", Withdraw([2, 4]))
         assert not t.broker.roster.producers[b"p"].taken.missing()
 
-    def test_to_a_broker_that_heard_nothing_it_says_nothing(self, t: Any) -> None:
-        assert t.say(b"p", Withdraw([1, 9])) == []
+    def test_a_broker_that_heard_nothing_begins_to_count_with_the_next(self, t: Any) -> None:
+        assert t.say(b"p", Withdraw([1, 9])) == [Confirm([1, 9])]
         assert publish(t, 7, 0) == [Confirm([7, 7])]
         assert t.ready() == 2
 

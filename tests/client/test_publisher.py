@@ -1,13 +1,15 @@
 """The publisher: nothing it accepted is without an end, whatever the broker answers, and when.
 
-A real publisher over two real connections. The test is the broker: it confirms, refuses, answers,
-is lost and comes back as Hypothesis says. At the end it does its work, and every body must have
-been taken, and every future have its end.
+A real publisher over real connections to several brokers. The test is the brokers: they confirm,
+refuse, answer, are lost, stand still and come back as Hypothesis says. At the end they do their
+work, and every body must have been taken, and every future have its end; and no body is taken
+twice unless a broker stood still.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import random
+from collections import Counter, deque
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from zqueue.client.connection import WINDOW_BATCHES, Connection
 from zqueue.client.flow import BATCHES_MAX
 from zqueue.client.lane import Lane, LaneState
+from zqueue.client.names import ROW_NUMBERS
 from zqueue.client.ordered import Stream
 from zqueue.client.publisher import LANES_MAX, Publisher
 from zqueue.client.replies import TaskFuture
@@ -25,8 +28,11 @@ from zqueue.errors import Closed, Refused, ResultLost
 from zqueue.wire.codec import pack
 from zqueue.wire.headers import decode, encode
 from zqueue.wire.messages import (
+    CANCELLED,
     DONE,
+    MOVED,
     OPEN,
+    REPLY,
     RESULTS,
     Await,
     Confirm,
@@ -38,6 +44,7 @@ from zqueue.wire.messages import (
     Refuse,
     Result,
     Welcome,
+    Withdraw,
 )
 from zqueue.wire.options import TaskOptions
 from zqueue.wire.unpacking import unpack_bodies
@@ -60,20 +67,27 @@ class Broker:
     """One broker, of few words, and the connection to it."""
 
     def __init__(self, number: int) -> None:
-        self.connection = Connection(b"producer%d" % number, {}, lambda: 0.5)
+        chance = random.Random(number).random
+        self.connection = Connection(b"producer", {}, chance, base=number * ROW_NUMBERS)
+        self.row = number
         self.life = 0
         self.taken: dict[int, tuple[list[Any], bool]] = {}
         """Number to bodies, and whether their results are wanted; by the broker that is there."""
         self.answered: dict[int, set[int]] = {}
         self.heard: deque[Any] = deque()
         """Batches that are neither taken nor refused."""
+        self.stands = False
+        """Whether it stands still: nothing is read, and nothing said."""
+        self.unread: list[list[bytes]] = []
 
     def say(self, message: Message, *frames: bytes, now: float) -> None:
         self.connection.receive([encode(message), *frames], now)
 
     def receive(self, now: float) -> None:
         """Read what the publisher sent."""
-        for header, *frames in self.connection.to_send():
+        self.unread += self.connection.to_send()
+        messages, self.unread = ([], self.unread) if self.stands else (self.unread, [])
+        for header, *frames in messages:
             message = decode(header)
             if isinstance(message, Hello):
                 self.heard.clear()
@@ -85,8 +99,23 @@ class Broker:
                     bodies, _ = self.taken[number]
                     owed = len(bodies) - len(self.answered[number])
                     self.say(Result(number, 0, owed, OPEN), now=now)
+            elif isinstance(message, Withdraw):
+                self.withdraw(message.numbers + message.moved, now)
             elif isinstance(message, Goodbye | Heartbeat):
                 self.say(message, now=now)
+
+    def withdraw(self, ranges: list[int], now: float) -> None:
+        """What of these has no result was ready: it is cancelled. The others stay."""
+        for number in (
+            n for i in range(0, len(ranges), 2) for n in range(ranges[i], ranges[i + 1] + 1)
+        ):
+            self.heard = deque(each for each in self.heard if each[0].sequence != number)
+            bodies, wanted = self.taken.setdefault(number, ([], False))
+            if not self.answered.setdefault(number, set()):
+                self.taken[number] = ([], False)
+                if wanted:
+                    self.say(Result(number, 0, len(bodies), CANCELLED), now=now)
+            self.say(Confirm([number, number]), now=now)
 
     def take(self, which: int, now: float, *, confirm: bool = True) -> list[Any]:
         """Take a batch, once; its bodies."""
@@ -94,7 +123,8 @@ class Broker:
         del self.heard[which % len(self.heard)]
         number, new = message.sequence, message.sequence not in self.taken
         if new:
-            self.taken[number] = (bodies, bool(message.flags))
+            assert bool(message.flags & MOVED) == (number // ROW_NUMBERS != self.row)
+            self.taken[number] = (bodies, bool(message.flags & REPLY))
             self.answered[number] = set()
         if confirm:
             self.say(Confirm([number, number]), now=now)
@@ -131,15 +161,15 @@ class Publishing(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 1000.0
-        self.brokers = [Broker(number) for number in range(2)]
-        self.publisher = Publisher([b.connection for b in self.brokers], ["one", "two"])
+        self.brokers = [Broker(number) for number in range(3)]
+        self.publisher = Publisher([b.connection for b in self.brokers], ["one", "two", "three"])
+        self.has_stood = False
         self.count = 0
         self.sent: set[int] = set()
         """Bodies whose results nobody wants."""
         self.futures: dict[int, TaskFuture[Any]] = {}
         self.streams: list[tuple[Lane, Stream, list[int], list[Any]]] = []
         """Lanes of one call each, what they were given, and the outcomes."""
-        self.ran: set[int] = set()
         self.refused: set[int] = set()
         self.gone: set[int] = set()
         """Confirmed, and then their broker was killed."""
@@ -209,7 +239,7 @@ class Publishing(RuleBasedStateMachine):
     def send_and_take(self, kind: str, which: int, bodies: int, confirm: bool) -> None:
         """The broker takes all of it, and what it answers gets lost or not."""
         self.send(kind, which, bodies, True)
-        for who in range(2):
+        for who in range(3):
             while self.brokers[who].heard:
                 self.take(who, 0, confirm)
 
@@ -232,26 +262,26 @@ class Publishing(RuleBasedStateMachine):
         self.publisher.tick(self.now)
         self.turn()
 
-    @rule(who=st.integers(0, 1), which=st.integers(0, 50), confirm=st.booleans())
+    @rule(who=st.integers(0, 2), which=st.integers(0, 50), confirm=st.booleans())
     def take(self, who: int, which: int, confirm: bool) -> None:
         broker = self.brokers[who]
-        if broker.heard:
-            self.ran.update(broker.take(which, self.now, confirm=confirm))
+        if broker.heard and not broker.stands:
+            broker.take(which, self.now, confirm=confirm)
             self.turn()
 
-    @rule(who=st.integers(0, 1), which=st.integers(0, 50))
+    @rule(who=st.integers(0, 2), which=st.integers(0, 50))
     def put_off(self, who: int, which: int) -> None:
         broker = self.brokers[who]
-        if broker.heard:
+        if broker.heard and not broker.stands:
             message, _ = broker.heard[which % len(broker.heard)]
             del broker.heard[which % len(broker.heard)]
             broker.say(Refuse("full", message.sequence, ""), now=self.now)
             self.turn()
 
-    @rule(who=st.integers(0, 1), which=st.integers(0, 50))
+    @rule(who=st.integers(0, 2), which=st.integers(0, 50))
     def refuse(self, who: int, which: int) -> None:
         broker = self.brokers[who]
-        if not broker.heard:
+        if not broker.heard or broker.stands:
             return
         message, bodies = broker.heard[which % len(broker.heard)]
         if message.sequence in broker.taken:
@@ -261,30 +291,55 @@ class Publishing(RuleBasedStateMachine):
         self.refused.update(bodies)
         self.turn()
 
-    @rule(who=st.integers(0, 1), which=st.integers(0, 500), many=st.integers(1, 20))
+    @rule(who=st.integers(0, 2), which=st.integers(0, 500), many=st.integers(1, 20))
     def answer(self, who: int, which: int, many: int) -> None:
         broker = self.brokers[who]
-        for _ in range(many):
+        for _ in range(0 if broker.stands else many):
             if places := broker.open_results():
                 broker.answer(*places[which % len(places)], self.now)
         self.turn()
 
-    @rule(who=st.integers(0, 1), killed=st.booleans())
+    @rule(who=st.integers(0, 2), killed=st.booleans())
     def lose(self, who: int, killed: bool) -> None:
         """The broker does not know us any more; it is the same one, or another."""
         broker = self.brokers[who]
         if killed:
             for number, (bodies, _) in broker.taken.items():
                 sent = broker.connection.sent.get(number)
-                if sent is None or sent.confirmed:
+                is_here = broker.connection._gone.find(number) is None
+                if sent.confirmed if sent is not None else is_here:
                     self.gone.update(bodies)
-                else:  # It goes to the next one.
-                    self.ran.difference_update(bodies)
             broker.replace()
+        broker.stands = False
         broker.heard.clear()
         broker.say(Refuse("unknown-peer", 0, ""), now=self.now)
         self.turn()
         self.pass_time(0.001)
+
+    @rule(who=st.integers(0, 2))
+    def stand_still(self, who: int) -> None:
+        self.brokers[who].stands = self.has_stood = True
+
+    @rule(who=st.integers(0, 2), is_cut=st.booleans())
+    def go_on(self, who: int, is_cut: bool) -> None:
+        """It reads what came meanwhile, or its network was away and it hears nothing of that."""
+        broker = self.brokers[who]
+        if broker.stands:
+            broker.stands = False
+            if is_cut:
+                broker.unread.clear()
+                broker.heard.clear()
+                broker.say(Refuse("unknown-peer", 0, ""), now=self.now)
+            self.turn()
+
+    @rule(who=st.integers(0, 2))
+    def say_goodbye(self, who: int) -> None:
+        """It ends, and another one starts, with what it had if that is in a store."""
+        if not self.brokers[who].stands:
+            self.has_stood = True
+            self.brokers[who].heard.clear()
+            self.brokers[who].say(Goodbye(), now=self.now)
+            self.turn()
 
     # --- what must always hold ---
 
@@ -320,10 +375,12 @@ class Publishing(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Brokers do their work: everything has its end, without anybody asking for a flush."""
+        for broker in self.brokers:
+            broker.stands = False
         for _ in range(200):
             for broker in self.brokers:
                 while broker.heard:
-                    self.ran.update(broker.take(0, self.now))
+                    broker.take(0, self.now)
                 for number in broker.taken:  # Of some it was withheld.
                     broker.say(Confirm([number, number]), now=self.now)
                 for place in broker.open_results():
@@ -333,8 +390,15 @@ class Publishing(RuleBasedStateMachine):
                 break
         assert self.publisher.unconfirmed == 0
         assert not self.publisher._streams, "of a call that is over nothing is kept"
+        taken = Counter(
+            body
+            for broker in self.brokers
+            for bodies, _ in broker.taken.values()
+            for body in bodies
+        )
+        assert self.has_stood or all(count == 1 for count in taken.values())
         for body in self.sent:
-            assert body in self.ran | self.refused | self.gone
+            assert body in taken or body in self.refused | self.gone
         for body, future in self.futures.items():
             assert future.done(), f"the future of {body} has no end"
             error = future.exception(0)

@@ -271,7 +271,7 @@ class WorkerHost(Process):
             elif isinstance(event, Unwanted):
                 self._desk.stop(event)  # What runs pays no heed to it, and goes on.
             elif isinstance(event, Connected | Disconnected):
-                self._desk.forget()
+                self._desk.forget(self._protocol.lost())
 
     # --- running ---
 

@@ -158,7 +158,7 @@ class TestAlive:
     def test_what_was_unsent_is_forgotten_with_the_link(self) -> None:
         link = ready_link()
         link.send(Credit(5))
-        assert link.receive(UNKNOWN, 12.0) == Disconnected("the broker is new")
+        assert link.receive(UNKNOWN, 12.0) == Disconnected("the broker is new", is_new=True)
         assert link.out == []
 
     def test_a_refusal_of_a_batch_is_not_about_the_link(self) -> None:

@@ -658,7 +658,7 @@ def test_a_lost_link_ends_all_leases() -> None:
     office = Office(slots=CONCURRENCY)
     lease = office.lease(("plain", 4), ("batch", 5), ("async", 2))
     row, task = office.row(), office.claim()
-    office.desk.forget()
+    office.desk.forget({1, 2, 3})
     assert row.calls.left == 0
     office.end(task, 1.0)
     office.finish()

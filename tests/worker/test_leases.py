@@ -183,7 +183,7 @@ class TestWorker:
 
     def test_forgets_its_leases_with_the_link(self, worker: WorkerProtocol) -> None:
         hear(worker, DELIVER, *FRAMES)
-        assert hear(worker, UNKNOWN) == [Disconnected("the broker is new")]
+        assert hear(worker, UNKNOWN) == [Disconnected("the broker is new", is_new=True)]
         worker.settle(7, [Run(0, 0, 2, DONE)], [], credit=5, last=True)
         worker.set_credit(4)
         worker.report({"done": 1})

@@ -66,7 +66,7 @@ class TestSupervisor:
         """The first worker of a pool may die before its supervisor was welcomed."""
         supervisor.joined(b"a")
         supervisor.joined(b"b")
-        assert hear(supervisor, UNKNOWN) == [Disconnected("the broker is new")]
+        assert hear(supervisor, UNKNOWN) == [Disconnected("the broker is new", is_new=True)]
         supervisor.departed(b"a", "crashed")
         supervisor.departed(b"b", "stopped")
         supervisor.tick(10.0)

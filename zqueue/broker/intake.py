@@ -140,7 +140,9 @@ class Intake:
     def withdrawn(self, producer: ProducerPeer, numbers: list[int], moved: list[int]) -> None:
         """Batches of these numbers will not come, or came and are forgotten."""
         for sequence in numbers:
-            if not producer.is_new and not producer.taken.is_too_far(sequence):
+            if producer.is_new:
+                self._confirm(producer, sequence)  # This broker begins to count behind them.
+            elif not producer.taken.is_too_far(sequence):
                 self._use_up(producer, sequence, 0)
         for sequence in moved:
             self._use_up(producer, sequence, MOVED)

@@ -111,7 +111,8 @@ class Presence:
         if isinstance(known, ProducerPeer) and known.first:
             following = known.taken.highest + 1
         heartbeat_ms, liveness_ms = int(limits.heartbeat_s * 1000), int(limits.liveness_s * 1000)
-        self._send(peer, Welcome(self._id, heartbeat_ms, liveness_ms, following), [])
+        durable = int(self._book.journal is not None)
+        self._send(peer, Welcome(self._id, heartbeat_ms, liveness_ms, following, durable), [])
 
     def goodbye_deadline(self) -> float | None:
         """Until when the goodbyes of those who are here are waited for. None: all have said it."""

@@ -8,6 +8,9 @@ batch whose results are wanted is *awaited* until every task of it has one. When
 welcomes us, what the old one had confirmed is gone with its memory: those awaited tasks are lost,
 and reported as lost.
 
+Where there are several brokers, a batch can go from one connection to another, with its number, if
+its broker is given up or has no room (`moves`). The one that it leaves is told (`gone`).
+
 A connection may have a *name*: then its id is the same in the next process of that name, which
 numbers its batches above all that the broker took from this one. The broker keeps each result until
 it hears that it came, and so do those that an earlier process awaited (`earlier`). If another
@@ -19,7 +22,6 @@ its events hand back the `Sent`, and so what belongs to it.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +31,7 @@ from ..errors import ZQueueError
 from ..wire.codec import BATCH_TASKS_MAX, pack
 from ..wire.link import Connected, Conversation, Link, LinkEvent, Rejected
 from ..wire.messages import (
+    CANCELLED,
     OPEN,
     REPLACED,
     TRY_AGAIN,
@@ -43,6 +46,8 @@ from ..wire.messages import (
     Tell,
 )
 from .earlier import EarlierResults, EarlierRun
+from .gone import Gone
+from .names import CHANCE, id_of, named
 from .questions import Questions
 from .sent import (
     AlreadyKnown,
@@ -59,6 +64,8 @@ from .sent import (
     Sent,
 )
 
+__all__ = ["WINDOW_BATCHES", "Connection", "id_of"]
+
 WINDOW_BATCHES = 512
 """Unconfirmed batches of one producer, over all its queues. Below `GAPS_MAX`, and with full
 batches of 128 KiB at most 64 MiB that wait for a confirm."""
@@ -72,33 +79,25 @@ AWAIT_CHUNK = 256
 """Batches in one `Await`, so that its header stays within its limit."""
 
 
-CHANCE = 1_000_000
-"""By how much, at random, processes of a name whose clocks were set back number apart."""
-
-
-def id_of(name: str) -> bytes:
-    """The id of a producer with a name: the first 16 bytes of a SHA-256."""
-    return hashlib.sha256(b"zqueue producer " + name.encode()).digest()[:16]
-
-
-def _named(first: int) -> dict[str, Any]:
-    """What a producer with a name says of itself."""
-    return {"first": first} if first else {}
-
-
 class Connection(Conversation[ConnectionEvent]):
     """One producer's conversation with one broker.
 
     ``first`` is the number of its first batch: of a producer with a name, above those that an
-    earlier process of that name used. Others begin with 1.
+    earlier process of that name used. Others begin behind ``base``.
     """
 
     def __init__(
-        self, id: bytes, about: dict[str, Any], random: Callable[[], float], *, first: int = 0
-    ) -> None:
-        super().__init__(Link("producer", id, pack(about | _named(first)), random))
+        self, id: bytes, about: dict[str, Any], random: Callable[[], float], *, first: int = 0,
+        base: int = 0,
+    ) -> None:  # fmt: skip
+        super().__init__(Link("producer", id, pack(about | named(first)), random))
         self._about = about
-        self._random = random
+        self.random = random
+        self.name = "the broker"
+        self.siblings = [self]
+        """All connections of the producer."""
+        self.is_cut = False
+        """Whether there is no connection of the network's, as far as the driver says."""
         self.origin = int.from_bytes(id[:6], "big")
         """What workers are told of where a task came from."""
         self.earlier = EarlierResults()
@@ -107,8 +106,9 @@ class Connection(Conversation[ConnectionEvent]):
         self.unconfirmed = 0
         """Batches that are not confirmed."""
         self.unconfirmed_tasks = 0
+        self.unconfirmed_bytes = 0
         self._first = first
-        self._next_sequence = first or 1
+        self._begin = self._next_sequence = first or base + 1
         self.questions = Questions(self.link)
         self._came: list[int] = []
         """Results that the broker need not keep any more, as `Await` names them."""
@@ -116,6 +116,7 @@ class Connection(Conversation[ConnectionEvent]):
         """What goes out again at `_retry_at`: a part of what is unconfirmed."""
         self._retry = Backoff(random, low_s=RETRY_LOW_S, high_s=RETRY_HIGH_S)
         self._retry_at = 0.0
+        self._gone = Gone(self.link, self.has_numbered)
         self._now = 0.0
 
     def __repr__(self) -> str:
@@ -124,6 +125,18 @@ class Connection(Conversation[ConnectionEvent]):
     def has_room(self) -> bool:
         """Whether another batch may be published."""
         return self.unconfirmed < WINDOW_BATCHES
+
+    def is_live(self, now: float) -> bool:
+        """Whether the broker answers, as far as we know."""
+        return self.link.is_ready and not self.is_cut and not self.link.is_suspect(now)
+
+    def has_numbered(self, sequence: int) -> bool:
+        """Whether a number was given here."""
+        return self._begin <= sequence < self._next_sequence
+
+    def may_have(self, place: tuple[int, int, int]) -> bool:
+        """Whether the broker may have a task of that origin, batch and position."""
+        return place[0] == self.origin and (len(self.siblings) == 1 or place[1] in self.sent)
 
     def is_awaiting(self) -> bool:
         """Whether any result is to come."""
@@ -145,12 +158,17 @@ class Connection(Conversation[ConnectionEvent]):
         sequence = self._next_sequence
         self._next_sequence += 1
         sent = Sent(sequence, lane, body, tasks, reply, now, age_s, promise)
-        self.sent[sequence] = sent
+        sent.holder = self
+        self._keep(sent, now)
+        return sent
+
+    def _keep(self, sent: Sent, now: float) -> None:
+        self.sent[sent.sequence] = sent
         self.unconfirmed += 1
-        self.unconfirmed_tasks += tasks
+        self.unconfirmed_tasks += sent.tasks
+        self.unconfirmed_bytes += sent.nbytes
         if self.link.is_ready:
             self.link.out.append(sent.to_send(now))
-        return sent
 
     def withdraw(self, sent: Sent, error: ZQueueError, now: float) -> None:
         """Have none of an unconfirmed batch sent any more; its answer is still to come."""
@@ -163,6 +181,42 @@ class Connection(Conversation[ConnectionEvent]):
         """Nobody waits for a batch that was withdrawn, or for its results."""
         self.unconfirmed_tasks -= sent.tasks
         sent.tasks = sent.open = 0
+
+    # --- from one broker to another ---
+
+    def unconfirmed_batches(self) -> list[Sent]:
+        """What could go elsewhere."""
+        return [each for each in self.sent.values() if not (each.confirmed or each.withdrawn)]
+
+    def release(self, sent: Sent) -> None:
+        """An unconfirmed batch goes elsewhere; `adopt` it there."""
+        del self.sent[sent.sequence]
+        self._uncount(sent)
+        self._gone.add(sent)
+
+    def adopt(self, sent: Sent, now: float) -> None:
+        """Send a batch that was another connection's. It keeps its number, unless it was here
+        before: the broker may have that, or have forgotten it."""
+        if self is sent.holder or self in sent.been:
+            sent.sequence = self._next_sequence
+            self._next_sequence += 1
+        sent.goes_to(self, moved=not self.has_numbered(sent.sequence))
+        self._keep(sent, now)
+
+    def may_lose_confirmed(self) -> bool:
+        """Whether something is awaited that was confirmed by a broker without a store."""
+        return not self.link.is_durable and any(
+            sent.confirmed and sent.open for sent in self.sent.values()
+        )
+
+    def lose_confirmed(self) -> None:
+        """The broker is gone, and what it had in memory will not come back."""
+        if self.may_lose_confirmed():
+            text = f"the broker at {self.name} was lost, and its memory queues with it"
+            for sent in [sent for sent in self.sent.values() if sent.confirmed]:
+                self._lose(sent, text)
+
+    # --- the machine's calls ---
 
     def receive(self, frames: list[bytes], now: float) -> None:
         """Take a message from the broker."""
@@ -187,10 +241,11 @@ class Connection(Conversation[ConnectionEvent]):
 
     def to_send(self) -> list[list[bytes]]:
         """Messages that should go out now, in order."""
-        if self._came and self.link.is_ready:
+        if self.link.is_ready:
+            self._gone.tell()
             for i in range(0, len(self._came), 2 * AWAIT_CHUNK):
                 self.link.send(Await([], self._came[i : i + 2 * AWAIT_CHUNK]))
-            self._came = []
+            self._came.clear()
         return super().to_send()
 
     def took(self, run: EarlierRun) -> None:
@@ -206,12 +261,14 @@ class Connection(Conversation[ConnectionEvent]):
         if self._first and self._is_not_the_last(event):
             return
         super()._on_link(event)
+        self._gone.on_link()
         if not isinstance(event, Connected):
             return
         self._postponed.clear()
         self._came.clear()  # All that is kept will come again.
         confirmed = [sent for sent in self.sent.values() if sent.confirmed]
         if event.same_broker:
+            self._gone.tell()  # Before anything of that runs.
             self._await(confirmed)
         else:
             for sent in confirmed:
@@ -240,9 +297,9 @@ class Connection(Conversation[ConnectionEvent]):
             else:
                 # It did so before, and the clock was set back. It may have numbered so many more;
                 # and this may go for several processes at once.
-                more = GAPS_MAX + int(self._random() * CHANCE)
-                self._first = self._next_sequence = event.next + more
-                self.link.greet_again(pack(self._about | _named(self._first)))
+                more = GAPS_MAX + int(self.random() * CHANCE)
+                self._first = self._begin = self._next_sequence = event.next + more
+                self.link.greet_again(pack(self._about | named(self._first)))
                 return True
         if text and self.link.give_way():
             self._events.append(Dismissed(text))
@@ -275,11 +332,14 @@ class Connection(Conversation[ConnectionEvent]):
     def _on_confirm(self, ranges: list[int]) -> None:
         batches: list[Sent] = []
         for first, last in zip(ranges[::2], ranges[1::2], strict=False):
-            last = min(last, self._next_sequence - 1)
+            if self.has_numbered(first):
+                last = min(last, self._next_sequence - 1)
             # So many are never unconfirmed: a longer range is a mistake that must not cost us time.
             for sequence in range(max(first, last - 2 * WINDOW_BATCHES), last + 1):
                 sent = self.sent.get(sequence)
-                if sent is not None and not sent.confirmed:
+                if sent is None:
+                    self._gone.confirmed(sequence)
+                elif not sent.confirmed:
                     if sent.known is not None and sent.open:
                         self._on_known(sent, *sent.known)
                     self._settle(sent)
@@ -321,30 +381,41 @@ class Connection(Conversation[ConnectionEvent]):
                 self._on_earlier(message, frame)
                 return
             self._came += (message.sequence, message.first)
-        if sent is None or not sent.open:
+        if sent is None:
+            self._on_late_result(message, frame)
+            return
+        if not sent.open:
             return
         if message.status == OPEN:
             sent.promised = message.tasks
             if message.tasks < sent.owed.bit_count():
                 self._lose(sent, ON_THEIR_WAY)
             return
-        run = ((1 << message.tasks) - 1) << message.first
-        sent.owed &= ~run
-        if sent.open & run:  # Or they were run again.
-            sent.open &= ~run
-            self._forget(sent)
-            self._events.append(
-                ResultsCame(
-                    sent, message.first, message.tasks, message.status, frame, last=not sent.open
-                )
-            )
+        sent.owed &= ~(((1 << message.tasks) - 1) << message.first)
+        self._take(sent, message, frame)
         if sent.promised is not None:
             sent.promised -= message.tasks
             if sent.promised <= 0 and sent.open:
                 self._lose(sent, ON_THEIR_WAY)
 
+    def _take(self, sent: Sent, message: Result, frame: bytes) -> None:
+        run = ((1 << message.tasks) - 1) << message.first
+        if sent.open & run:  # Or they were run again.
+            sent.open &= ~run
+            sent.holder._forget(sent)
+            last = not sent.open
+            _, first, tasks, status = message
+            self._events.append(ResultsCame(sent, first, tasks, status, frame, last=last))
+
+    def _on_late_result(self, message: Result, frame: bytes) -> None:
+        """Of a batch that went elsewhere, where it may not have run yet. What was cancelled here,
+        because we said so, is not."""
+        sent = self._gone.find(message.sequence)
+        if sent is not None and message.status not in (OPEN, CANCELLED):
+            self._take(sent, message, frame)
+
     def _is_ours(self, sequence: int) -> bool:
-        return self._first <= sequence < self._next_sequence
+        return any(each.has_numbered(sequence) for each in self.siblings)
 
     def _on_earlier(self, message: Result, frame: bytes) -> None:
         run = EarlierRun(
@@ -364,12 +435,16 @@ class Connection(Conversation[ConnectionEvent]):
         """The broker took it, or never will."""
         sent.confirmed = True
         sent.frames = []
+        self._uncount(sent)
+        self._forget(sent)
+
+    def _uncount(self, sent: Sent) -> None:
         self.unconfirmed -= 1
         self.unconfirmed_tasks -= sent.tasks
+        self.unconfirmed_bytes -= sent.nbytes
         self._postponed.pop(sent.sequence, None)
-        self._forget(sent)
 
     def _forget(self, sent: Sent) -> None:
         """If nothing of it is to come, it has ended."""
         if sent.confirmed and not sent.open:
-            del self.sent[sent.sequence]
+            self.sent.pop(sent.sequence, None)

@@ -9,7 +9,8 @@ from ..wire.codec cimport Packer
 cdef class Lane:
     cdef object _owner, _lock, _stream, _futures, _dropped, __weakref__
     cdef Packer _packer
-    cdef readonly object queue, task, window, options
+    cdef readonly object queue, task, window, options, key
+    cdef public object home
     cdef readonly bint reply, is_alone, is_delayed
     cdef readonly int state
     cdef readonly Py_ssize_t in_flight

@@ -127,6 +127,10 @@ class Lane:
         self.state: int = LaneState.WAITING
         self.in_flight = 0
         """Batches that are not confirmed."""
+        self.key = asked.key
+        """What pins its batch to a broker."""
+        self.home: Any = None
+        """Where its last batch went."""
         self.window = Window()
         self._is_hurried = False
         self._since = 0.0

@@ -97,6 +97,13 @@ class Promises:
                     self._break(connection, sent, error)
         return happened
 
+    def abandoned(self, connection: Connection) -> None:
+        """A broker was lost, and there are others: none waits for its answer to what was withdrawn
+        there."""
+        for sent in list(self._open):
+            if sent.withdrawn is not None and sent.holder is connection:
+                self._break(connection, sent, sent.withdrawn)
+
     def give_up(self, error: ZQueueError) -> None:
         """No answer will come to any."""
         for sent in list(self._open):

@@ -19,12 +19,14 @@ from ..errors import AlreadySent, NameTaken, Refused, ResultLost, ZQueueError
 from ..stats.histogram import Histogram
 from ..wire.link import Connected, Disconnected, LinkEvent, Rejected, State
 from ..wire.messages import RUNNING
+from .choice import Choice
 from .confirmation import Promise
-from .connection import WINDOW_BATCHES, Connection
+from .connection import Connection
 from .earlier import task_id
 from .endings import Earlier, Ending, News, Verdict
 from .flow import BATCHES_LEAST
 from .lane import Lane, LaneState
+from .moves import Moves
 from .promises import Promises
 from .questions import Asked, Place
 from .replies import Reply, SharedReply
@@ -73,8 +75,8 @@ class Publisher:
         self.dismissed: ZQueueError | None = None
         """Why nothing more can be sent, if another process has taken our name."""
         self._own_name = own_name
-        self._names = dict(zip(connections, names, strict=True))
-        """What to call them in the log."""
+        for connection, name in zip(connections, names, strict=True):
+            connection.name, connection.siblings = name, connections
         self.state = LaneState.WAITING
         """As that of each lane: waiting until there was a broker, open, closed."""
         self.endings: deque[Ending | Verdict] = deque()
@@ -92,6 +94,8 @@ class Publisher:
         """Lanes to look at, the oldest first."""
         self._stalled: dict[Lane, None] = {}
         """Lanes that were due, and no connection had room."""
+        self._choice = Choice(connections)
+        self._moves = Moves(connections, self._choice)
         self._promises = Promises(connections, names, self.endings, patience_s)
         self._refusals: deque[Refused] = deque(maxlen=REFUSALS_MAX)
         self._told_of_earlier = False
@@ -179,7 +183,7 @@ class Publisher:
         """Ask for tasks to be cancelled that were sent to a queue."""
         asked, flags = list[Asked](), RUNNING if running else 0
         for connection in self.connections:
-            theirs = {place for place in places if place[0] == connection.origin}
+            theirs = {place for place in places if connection.may_have(place)}
             asked += connection.questions.cancel_places(queue, sorted(theirs), flags)
         return asked
 
@@ -191,7 +195,7 @@ class Publisher:
             lane = next(iter(self._due))
             del self._due[lane]
             while lane.is_due():
-                connection = self._choose(lane.in_flight < BATCHES_LEAST)
+                connection = self._choice.choose(lane, now)
                 if connection is None:
                     self._stalled[lane] = None
                     break
@@ -208,7 +212,7 @@ class Publisher:
         since: float | None,
     ) -> bool:  # fmt: skip
         """Give a connection a batch that did not gather here, if there is room for it."""
-        connection = self._choose(lane.in_flight < BATCHES_LEAST)
+        connection = self._choice.choose(lane, now)
         if connection is None or not lane.window.has_room(lane.in_flight):
             return False
         age_s = 0.0 if since is None else now - since
@@ -223,19 +227,6 @@ class Publisher:
         sent.lane.numbered(sent.nbytes)
         if sent.reply is not None:
             sent.reply.numbered(connection.origin, sent.sequence)
-
-    def _choose(self, is_little: bool) -> Connection | None:
-        """The connection for the next batch: one with room, and a broker, if there is any.
-
-        Half of the room is for lanes that have little under way: no queue holds up all others.
-        """
-        chosen = None
-        for connection in self.connections:
-            if connection.unconfirmed < (WINDOW_BATCHES if is_little else WINDOW_BATCHES // 2):
-                if connection.link.is_ready:
-                    return connection
-                chosen = chosen or connection
-        return chosen
 
     @property
     def unconfirmed(self) -> int:
@@ -262,16 +253,13 @@ class Publisher:
 
     def next_deadline(self) -> float | None:
         """When `tick` wants to be called at the latest."""
-        first = self._promises.next_deadline()
-        for connection in self.connections:
-            deadline = connection.next_deadline()
-            if deadline is not None and (first is None or deadline < first):
-                first = deadline
-        return first
+        deadlines = [self._promises.next_deadline(), self._moves.next_deadline()]
+        deadlines += [connection.next_deadline() for connection in self.connections]
+        return min((each for each in deadlines if each is not None), default=None)
 
     def tick(self, now: float) -> bool:
         """Time has passed. Says whether anything changed."""
-        happened = False
+        happened = self._moves.tick(now)
         for connection in self.connections:
             connection.tick(now)
             happened |= self.handle(connection, now)
@@ -314,6 +302,7 @@ class Publisher:
                 sent.lane.window.confirmed(now)
                 self._promises.confirmed(sent)
                 self._settled(sent)
+            self._moves.settled(now)
             if now >= self._report_at:
                 self._report_at = now + REPORT_EVERY_S
                 connection.report({"confirm": self._confirms.take().to_wire()})
@@ -328,8 +317,9 @@ class Publisher:
         elif isinstance(event, AlreadyKnown):
             self._on_known(event)
         elif isinstance(event, Postponed):
-            event.sent.lane.window.narrow(event.text)
-            self._promises.postponed(connection, event, now)
+            if not self._moves.postponed(connection, event, now):
+                event.sent.lane.window.narrow(event.text)
+                self._promises.postponed(connection, event, now)
         else:
             self._on_other_event(connection, event, now)
 
@@ -339,12 +329,15 @@ class Publisher:
     ) -> None:  # fmt: skip
         """What is about none of our batches."""
         if isinstance(event, Connected | Disconnected):
+            self._moves.on_link(connection, event, now)
             self._promises.broker_is(any(each.link.is_ready for each in self.connections), now)
         if isinstance(event, Connected):
             self._on_connected(connection)
         elif isinstance(event, Disconnected):
             self._lost.add(connection)
-            text = f"the broker at {self._names[connection]} is lost: {event.reason}"
+            if len(self.connections) > 1:
+                self._promises.abandoned(connection)
+            text = f"the broker at {connection.name} is lost: {event.reason}"
             self.news.append(News("warning", text))
         elif isinstance(event, Rejected):
             self.trouble = f": {event.text} ({event.code})"
@@ -376,7 +369,7 @@ class Publisher:
 
     def _on_dismissed(self, connection: Connection, event: Dismissed) -> None:
         text = (
-            f"producer {self._own_name!r} has ended: {event.text} ({self._names[connection]}). "
+            f"producer {self._own_name!r} has ended: {event.text} ({connection.name}). "
             f"Give each process a name of its own; {self.unconfirmed} tasks are not confirmed"
         )
         self.dismissed = NameTaken(text)
@@ -388,7 +381,7 @@ class Publisher:
         self.trouble = ""
         if connection in self._lost:
             self._lost.remove(connection)
-            self.news.append(News("info", f"the broker at {self._names[connection]} is back"))
+            self.news.append(News("info", f"the broker at {connection.name} is back"))
         if self.state is LaneState.WAITING:
             self.state = LaneState.OPEN
         for lane in self.lanes():

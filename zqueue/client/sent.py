@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ..errors import ZQueueError
 from ..wire.headers import encode, make
-from ..wire.messages import IMPATIENT, REPLY, Publish
+from ..wire.messages import IMPATIENT, MOVED, REPLY, Publish
 from .questions import Asked
 
 EMPTY = b"\x90"
@@ -16,9 +16,9 @@ EMPTY = b"\x90"
 class Sent:
     """A published batch."""
 
-    __slots__ = ("born", "confirmed", "frames", "known", "lane", "nbytes", "open", "owed",
-                 "promise", "promised", "reply", "resent", "sequence", "since", "tasks",
-                 "withdrawn")  # fmt: skip
+    __slots__ = ("been", "born", "confirmed", "frames", "holder", "known", "lane", "moved",
+                 "nbytes", "open", "owed", "promise", "promised", "reply", "resent", "sequence",
+                 "since", "tasks", "withdrawn")  # fmt: skip
 
     def __init__(
         self, sequence: int, lane: Any, body: bytes, tasks: int, reply: Any, since: float,
@@ -39,6 +39,12 @@ class Sent:
         """When its oldest body came; of delayed ones the youngest."""
         self.promise = promise
         """Who waits for its confirm, and would not have it wait for room; None: nobody does."""
+        self.holder: Any = None
+        """The connection that has it."""
+        self.been: tuple[Any, ...] = ()
+        """Those that had it before."""
+        self.moved = 0
+        """`MOVED`, where it was numbered by another one."""
         self.confirmed = False
         self.withdrawn: ZQueueError | None = None
         """Why it is not wanted any more: only its number goes out, to be used up."""
@@ -59,6 +65,16 @@ class Sent:
         state = "confirmed" if self.confirmed else "unconfirmed"
         return f"<Sent #{self.sequence}, {self.tasks} tasks, {state}, {self.open:b} open>"
 
+    def goes_to(self, holder: Any, *, moved: bool) -> None:
+        """Another connection has it from now on."""
+        self.been += (self.holder,)
+        self.holder = holder
+        self.moved = MOVED if moved else 0
+        self.frames[0] = b""
+        self.owed = 0 if self.reply is None else (1 << self.tasks) - 1
+        self.promised = self.known = None
+        self.resent = False
+
     def withdraw(self, error: ZQueueError) -> None:
         """Have no body of it sent any more. A broker that has taken it before confirms the number,
         one that has not refuses an empty batch: either way no gap is left in the numbers."""
@@ -70,7 +86,8 @@ class Sent:
         goes on while there is no broker."""
         if self.frames[0] and not self.lane.options:
             return self.frames
-        flags = (REPLY if self.reply is not None else 0) | (IMPATIENT if self.promise else 0)
+        flags = self.moved | (REPLY if self.reply is not None else 0)
+        flags |= IMPATIENT if self.promise else 0
         age_us = int((now - self.born) * 1e6)
         publish = (self.sequence, self.lane.queue, self.lane.task, flags, age_us)
         self.frames[0] = encode(make(Publish, publish))

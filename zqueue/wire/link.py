@@ -92,6 +92,8 @@ class Disconnected(NamedTuple):
     """The broker is lost; greeting goes on."""
 
     reason: str
+    is_new: bool = False
+    """It is there, and does not know us."""
 
 
 class Rejected(NamedTuple):
@@ -127,10 +129,16 @@ class Link:
         self._heartbeat_at = 0.0
         self._heartbeat_s = 1.0
         self._liveness_s = 5.0
+        self.is_durable = False
+        """Whether what the broker confirmed survives it, as the last one said that welcomed us."""
         self._asked_at: float | None = None
 
     def __repr__(self) -> str:
         return f"<Link {self.state.value}>"
+
+    def is_suspect(self, now: float) -> bool:
+        """Whether the broker has not answered for two heartbeats. It may be lost."""
+        return self._asked_at is not None and now >= self._asked_at + 2 * self._heartbeat_s
 
     def send(self, message: Message, frames: list[bytes] | None = None) -> None:
         """Queue a message."""
@@ -205,6 +213,7 @@ class Link:
         self._broker = message.broker
         self._heartbeat_s = message.heartbeat_ms / 1000
         self._liveness_s = message.liveness_ms / 1000
+        self.is_durable = bool(message.durable)
         self._heartbeat_at = now + self._heartbeat_s
         self._backoff.reset()
         return Connected(same, message.next)
@@ -227,7 +236,7 @@ class Link:
         self._asked_at = None
         self._greet_at = now
         self.out.clear()
-        return Disconnected(reason) if was_ready else None
+        return Disconnected(reason, cause is Input.UNKNOWN) if was_ready else None
 
     def _move(self, cause: Input) -> bool:
         after = TRANSITIONS[self.state].get(cause)

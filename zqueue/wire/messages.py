@@ -120,6 +120,8 @@ class Welcome(NamedTuple):
     """Whoever is not heard from for this long counts as lost, on both sides."""
     next: int = 0
     """To a producer with a name: the number above all that were taken from it. 0: not told."""
+    durable: int = 0
+    """1: what it confirms survives it, for it has a data dir."""
 
 
 class Refuse(NamedTuple):

@@ -16,7 +16,7 @@ again. Credit then grows with what is settled (see `core.credit`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from ..core.credit import CreditMeter
@@ -26,7 +26,7 @@ from ..wire.messages import FAILED, RESULTS, RETRY, RETURNED
 from ..wire.results import Failure, OutcomeRun, error_frame, pack_outcomes
 from ..wire.traced import take_contexts
 from .calls import Calls
-from .leases import RUNS_MAX, Leased, Run, Unwanted, WorkerProtocol
+from .leases import RUNS_MAX, Leased, Run, Settler, Unwanted
 from .lookup import Lookup
 from .side import OVERRUN_S, Failed, Side
 from .tally import Tally
@@ -63,7 +63,7 @@ class Desk:
 
     def __init__(
         self,
-        leases: WorkerProtocol,
+        leases: Settler,
         lookup: Lookup,
         tally: Tally,
         on_failure: Failed,
@@ -125,14 +125,14 @@ class Desk:
         if self.draining or self._is_late:
             self._return_waiting()
 
-    def forget(self) -> None:
-        """The leases are lost: drop every task that has not begun."""
-        self._waiting.clear()
-        self._batches.clear()
-        if self._row is not None:
+    def forget(self, lost: Container[int]) -> None:
+        """These leases are lost: drop every task of them that has not begun."""
+        self._waiting = deque(work for work in self._waiting if work.lease not in lost)
+        self._batches = {name: row for name, row in self._batches.items() if row.keep_but(lost)}
+        if self._row is not None and self._row.work.lease in lost:
             self._row.calls.give_up()
         for side in self._sides.values():
-            side.row.give_up(len(side.row.waiting))
+            side.row.drop(lost)
 
     def _find(self, work: Work) -> Handler | None:
         try:

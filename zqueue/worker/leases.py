@@ -10,7 +10,7 @@ about them is stale. So `Disconnected` means: forget what you hold.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ..wire.codec import pack
 from ..wire.headers import encode, make
@@ -84,6 +84,15 @@ class Settlement:
         """Its header, which is packed when it is sent, and its frames."""
 
 
+class Settler(Protocol):
+    """Whoever says what became of tasks: to one broker, or to that which had leased them."""
+
+    def settle(
+        self, lease: int, runs: list[Run], frames: list[bytes], *, credit: int, last: bool
+    ) -> None:
+        """See `WorkerProtocol.settle`."""
+
+
 class WorkerProtocol(Conversation[Leased | Unwanted]):
     """One worker's conversation with a broker."""
 
@@ -93,6 +102,9 @@ class WorkerProtocol(Conversation[Leased | Unwanted]):
         super().__init__(Link("worker", id, about, random))
         self._credit = credit
         self._leases: set[int] = set()
+        self._lost: set[int] = set()
+        self.held = 0
+        """Tasks that are leased and not settled."""
         self._settlement: Settlement | None = None
 
     def __repr__(self) -> str:
@@ -117,6 +129,8 @@ class WorkerProtocol(Conversation[Leased | Unwanted]):
             return
         if last:
             self._leases.discard(lease)
+        for run in runs:
+            self.held -= run.tasks
         self._credit = credit
         settlement = self._settlement
         if (
@@ -147,6 +161,11 @@ class WorkerProtocol(Conversation[Leased | Unwanted]):
             self._close_settlement()  # What is settled from now on is said after this.
             self.link.send(Progress(lease, position, done, total))
 
+    def lost(self) -> set[int]:
+        """The leases that were over with the link that was there before."""
+        lost, self._lost = self._lost, set()
+        return lost
+
     def report(self, figures: dict[str, object]) -> None:
         """Send the worker's own figures."""
         if self.link.is_ready:
@@ -155,7 +174,9 @@ class WorkerProtocol(Conversation[Leased | Unwanted]):
     def _on_link(self, event: LinkEvent) -> None:
         super()._on_link(event)
         if isinstance(event, Disconnected | Connected):
+            self._lost |= self._leases
             self._leases.clear()
+            self.held = 0
             self._close_settlement()  # It may be about to be sent, and must have a header then.
         if isinstance(event, Connected):
             self.link.send(Credit(self._credit))
@@ -175,6 +196,7 @@ class WorkerProtocol(Conversation[Leased | Unwanted]):
                     origin, sequence, first, retries_left,
                 )  # fmt: skip
                 batches.append(make(LeasedBatch, leased))
+                self.held += tasks
             self._events.append(make(Leased, (message.lease, batches)))
         elif type(message) is Stop and message.lease in self._leases:
             self._events.append(Unwanted(*message))

@@ -40,6 +40,7 @@ from .desk import SETTLE_LATE_S, Desk
 from .failures import FailureLog
 from .forks import Forks
 from .leases import Leased, Unwanted, WorkerProtocol
+from .links import Links
 from .lookup import Lookup
 from .loop import Loop
 from .slot import Slot
@@ -67,6 +68,30 @@ SILENCE_AGAIN_S = 60.0
 GOODBYE_S = 2.0
 
 
+class Broker:
+    """A worker's conversation with one broker, and the socket that it goes over."""
+
+    def __init__(self, address: Address, protocol: WorkerProtocol) -> None:
+        self.url = address.url
+        self.protocol = protocol
+        self.dealer = Dealer(address, frame_bytes_max=FRAME_BYTES_MAX, frames_max=FRAMES_MAX)
+        self.silence_at = monotonic() + SILENCE_S
+        """When the log says that nobody answers."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether we have not taken leave of it."""
+        return self.protocol.link.state is not State.LEFT
+
+    def send(self) -> int:
+        """Send what should go. Returns how many messages that was."""
+        self.dealer.flush()
+        messages = self.protocol.to_send()
+        if messages:
+            self.dealer.send(messages, afresh=self.protocol.link.is_greeting)
+        return len(messages)
+
+
 class Worker:
     """One worker process's life."""
 
@@ -84,7 +109,6 @@ class Worker:
         threads: int = 1,
         cancel_grace_s: float = CANCEL_GRACE_S,
     ) -> None:
-        self._url = url
         self._signals = signals
         self._slot = slot
         handlers = app.handlers.values()
@@ -104,16 +128,17 @@ class Worker:
             "tasks": {handler.name: handler.queue for handler in handlers},
             "retries": policies_of(handlers),
         }
-        self._protocol = WorkerProtocol(id, pack(about), random.random, credit=slots)
-        self._dealer = Dealer(
-            Address.parse(url), frame_bytes_max=FRAME_BYTES_MAX, frames_max=FRAMES_MAX
-        )
+        self._brokers = [
+            Broker(address, WorkerProtocol(id, pack(about), random.random, credit=slots))
+            for address in Address.parse_all(url)
+        ]
+        self._links = Links([broker.protocol for broker in self._brokers], slots)
         self._lock = threading.Lock()
         self._pauses = Pauses()
         self._tally = Tally()
         failures = FailureLog()
         self._desk = Desk(
-            self._protocol, Lookup(app.handlers), self._tally, failures.add,
+            self._links, Lookup(app.handlers), self._tally, failures.add,
             slots=slots, concurrency=concurrency, threads=threads,
         )  # fmt: skip
         self._forks = forks = Forks(lambda: self._caller.abandon())
@@ -136,7 +161,6 @@ class Worker:
         self._warden_rests = False
         self._has_left = False
         self._report_at = self._tick_at = 0.0
-        self._silence_at = monotonic() + SILENCE_S
 
     def run(self) -> int:
         """Work until told to stop. Returns the exit code."""
@@ -148,7 +172,8 @@ class Worker:
 
     def _work(self) -> int:
         waiter = Waiter(self._signals.fd)
-        waiter.add(self._dealer.socket)
+        for broker in self._brokers:
+            waiter.add(broker.dealer.socket)
         desk = self._desk
         while True:
             with self._lock:
@@ -205,48 +230,57 @@ class Worker:
 
     def _exchange(self, now: float) -> int:
         """Take what came, send what should go. Returns how many messages that was."""
-        protocol, dealer, desk = self._protocol, self._dealer, self._desk
         self._stops.look()
         if self._threads is not None:
-            for task in desk.late(now):
+            for task in self._desk.late(now):
                 self._threads.too_late(task)
             self._threads.look()
         self._slot.count(self._tally.done + self._tally.failed)
-        moved = 0
-        idle = not desk.has_waiting()
-        while (frames := dealer.receive()) is not None:
-            moved += 1
-            protocol.receive(frames, now)
-            while (event := protocol.next_event()) is not None:
-                self._on_event(event, now)
-            if idle and desk.has_waiting():
-                break  # Somebody waits for this work; what else came can wait in the pipe.
+        moved = sum([self._receive(broker, now) for broker in self._brokers])
         if now >= self._tick_at:
             self._tick(now)
-        dealer.flush()
-        protocol.set_credit(desk.credit)
-        messages = protocol.to_send()
-        if messages:
-            moved += len(messages)
-            dealer.send(messages, afresh=protocol.link.is_greeting)
-        desk.sent(now)
+        self._links.set_credit(self._desk.credit, now)
+        for broker in self._brokers:
+            moved += broker.send()
+        self._desk.sent(now)
         return moved
 
+    def _receive(self, broker: Broker, now: float) -> int:
+        """Take what came from a broker. Returns how many messages that was."""
+        moved = 0
+        desk = self._desk
+        idle = not desk.has_waiting()
+        while (frames := broker.dealer.receive()) is not None:
+            moved += 1
+            broker.protocol.receive(frames, now)
+            self._handle(broker, now)
+            if idle and desk.has_waiting():
+                break  # Somebody waits for this work; what else came can wait in the pipe.
+        return moved
+
+    def _handle(self, broker: Broker, now: float) -> None:
+        while (event := broker.protocol.next_event()) is not None:
+            self._on_event(broker, event, now)
+
     def _tick(self, now: float) -> None:
-        protocol = self._protocol
-        protocol.tick(now)
-        while (event := protocol.next_event()) is not None:
-            self._on_event(event, now)
+        for broker in self._brokers:
+            broker.protocol.tick(now)
+            self._handle(broker, now)
         if now >= self._report_at:
             self._report_at = now + REPORT_EVERY_S
             self._report(now)
-        self._tick_at = min(self._report_at, protocol.next_deadline() or now + 1.0)
+        deadlines = [broker.protocol.next_deadline() or now + 1.0 for broker in self._brokers]
+        self._tick_at = min(self._report_at, *deadlines)
 
     def _on_event(
-        self, event: Connected | Disconnected | Rejected | Leased | Unwanted, now: float
+        self,
+        broker: Broker,
+        event: Connected | Disconnected | Rejected | Leased | Unwanted,
+        now: float,
     ) -> None:
         if isinstance(event, Leased):
-            self._desk.leased(event, now)
+            if self._links.leased(broker.protocol, event, now):
+                self._desk.leased(event, now)
             if self._loop is not None and self._desk.in_loop.waiting:
                 self._loop.fill()
             if self._threads is not None:
@@ -254,20 +288,21 @@ class Worker:
         elif isinstance(event, Unwanted):
             self._stops.add(self._desk.stop(event), now)
         elif isinstance(event, Connected):
-            logger.info("connected to the broker at %s", self._url)
-            self._silence_at = float("inf")
-            self._desk.forget()
+            logger.info("connected to the broker at %s", broker.url)
+            broker.silence_at = float("inf")
+            self._desk.forget(self._links.lost(broker.protocol))
         elif isinstance(event, Disconnected):
-            logger.warning("the broker at %s is lost: %s; waiting for it", self._url, event.reason)
-            self._silence_at = now + SILENCE_AGAIN_S
-            self._desk.forget()
+            logger.warning("the broker at %s is lost: %s; waiting for it", broker.url, event.reason)
+            broker.silence_at = now + SILENCE_AGAIN_S
+            self._desk.forget(self._links.lost(broker.protocol))
         else:
-            logger.warning("the broker at %s refuses: %s (%s)", self._url, event.text, event.code)
+            logger.warning("the broker at %s refuses: %s (%s)", broker.url, event.text, event.code)
 
     def _warn_of_silence(self, now: float) -> None:
-        if now >= self._silence_at:
-            logger.warning("no broker answers at %s; waiting for it", self._url)
-            self._silence_at = now + SILENCE_AGAIN_S
+        for broker in self._brokers:
+            if now >= broker.silence_at:
+                logger.warning("no broker answers at %s; waiting for it", broker.url)
+                broker.silence_at = now + SILENCE_AGAIN_S
 
     def _report(self, now: float) -> None:
         """Report what is new since the last time."""
@@ -286,9 +321,10 @@ class Worker:
             if current is not None:
                 took_s = round(now - oldest[1], 3)
                 report["running"] = [current.task, took_s, current.done, current.total]
-        if self._protocol.link.is_ready:
-            report["tasks"] = self._tally.take_tasks()
-        self._protocol.report(report)
+        for broker in self._brokers:
+            if broker.protocol.link.is_ready:
+                # Of the figures each is told what the one before had no room for: they add up.
+                broker.protocol.report(report | {"tasks": self._tally.take_tasks()})
 
     # --- other threads ---
 
@@ -321,8 +357,9 @@ class Worker:
             if not self._lock.acquire(timeout=PROGRESS_WAIT_S):
                 return
             try:
-                self._protocol.progress(work.lease, work.offset + position, done, total)
-                self._dealer.send(self._protocol.to_send())
+                self._links.progress(work.lease, work.offset + position, done, total)
+                for broker in self._brokers:
+                    broker.send()
             finally:
                 self._lock.release()
         if not in_main:
@@ -341,18 +378,21 @@ class Worker:
 
     def _leave(self) -> int:
         """Say goodbye and wait until the broker has received all that was sent before."""
-        link = self._protocol.link
         with self._lock:
             now = monotonic()
             self._report(now)
-            link.leave(now)
-            self._dealer.send(self._protocol.to_send())
+            for broker in self._brokers:
+                broker.protocol.link.leave(now)
+                broker.send()
         deadline = now + GOODBYE_S
-        while link.state is not State.LEFT and monotonic() < deadline:
-            self._dealer.socket.poll(50, self._dealer.wanted)
+        while (left := [broker for broker in self._brokers if broker.is_here]) and (
+            monotonic() < deadline
+        ):
+            left[0].dealer.socket.poll(50, left[0].dealer.wanted)
             with self._lock:
                 self._exchange(monotonic())
-        self._dealer.close()
+        for broker in self._brokers:
+            broker.dealer.close()
         # In a process of its own all this ends with it. In a test's it must not outlive the worker.
         self._has_left = True
         self._alert.set()

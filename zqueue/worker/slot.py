@@ -22,7 +22,7 @@ _STATE, _TASKS, _STOP_BY, _PLACES = range(4)
 """Where numbers of the worker are, in units of eight bytes."""
 
 _URL_AT = 64
-_URL_BYTES_MAX = 1024
+_URL_BYTES_MAX = 3072
 
 PLACES_MAX = THREADS_MAX + 1
 """Tasks with a deadline that may run at a time: one in the main thread, and one in each thread."""

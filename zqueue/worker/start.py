@@ -153,7 +153,7 @@ def _load(spec: WorkerSpec) -> App:
         raise LoadError(f"the app in {spec.app} has no tasks: decorate some with @app.task")
     try:
         app.url = spec.url or app.url  # Tasks that send tasks send them here, too.
-        Address.parse(app.url)
+        Address.parse_all(app.url)
     except ConfigError as error:
         raise LoadError(f"{spec.app}: {error}") from error
     return app

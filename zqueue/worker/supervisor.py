@@ -66,8 +66,6 @@ class Supervisor:
         self._config = config
         self._signals = signals
         self._id = os.urandom(16)
-        about = {"pid": os.getpid(), "host": stdlib_socket.gethostname(), "version": __version__}
-        self._protocol = SupervisorProtocol(self._id, pack(about), random.random)
         self._pool = Pool(
             config.processes,
             Backoff(random.random, low_s=RESTART_LOW_S, high_s=RESTART_HIGH_S),
@@ -77,7 +75,8 @@ class Supervisor:
             rss_bytes_max=config.rss_bytes_max,
         )
         self._children: dict[int, Child] = {}
-        self._dealer: Dealer | None = None
+        self._brokers: list[tuple[SupervisorProtocol, Dealer]] = []
+        """Once a worker has said where they are."""
         self._pauses = Pauses()
         self._report_at = self._measure_at = 0.0
         self._notifier = Notifier()
@@ -97,13 +96,13 @@ class Supervisor:
                 if self._pool.is_over:
                     break
                 self._connect()
-                if self._dealer is not None:
-                    self._converse(self._dealer)
-                    poller.register(self._dealer.socket, self._dealer.wanted)
+                self._report(monotonic())
+                for protocol, dealer in self._brokers:
+                    self._converse(protocol, dealer)
+                    poller.register(dealer.socket, dealer.wanted)
                 if any(fd == self._signals.fd for fd, _ in poller.poll(self._wait_ms())):
                     self._signals.clear()
-            if self._dealer is not None:
-                self._leave(self._dealer)
+            self._leave()
         finally:
             for child in self._children.values():
                 child.kill()
@@ -170,7 +169,8 @@ class Supervisor:
             self._pool.not_started(str(error), monotonic())
             return
         self._children[child.pid] = child
-        self._protocol.joined(child.id)
+        for protocol, _ in self._brokers:
+            protocol.joined(child.id)
         self._pool.started(child.pid, monotonic())
 
     def _depart(self, action: Departure) -> None:
@@ -179,66 +179,79 @@ class Supervisor:
         if reason != STOPPED:
             child.kill()  # What its tasks had started, and nobody waits for any more.
         child.close()
-        self._protocol.departed(child.id, reason, lease=lease, position=position, text=text)
+        for protocol, _ in self._brokers:
+            protocol.departed(child.id, reason, lease=lease, position=position, text=text)
 
     # --- the broker ---
 
     def _connect(self) -> None:
         """Go where the workers go: the app may name the broker, and only they have loaded it."""
-        if self._dealer is not None:
+        if self._brokers:
             return
         for child in self._children.values():
             if child.slot.read().state != STARTING:
                 if note():
                     logger.info("workers run %s", note())
-                address = Address.parse(child.slot.url())
-                self._dealer = Dealer(address, frame_bytes_max=FRAME_BYTES_MAX, frames_max=2)
+                for address in Address.parse_all(child.slot.url()):
+                    dealer = Dealer(address, frame_bytes_max=FRAME_BYTES_MAX, frames_max=2)
+                    self._brokers.append((self._protocol(), dealer))
                 return
 
-    def _converse(self, dealer: Dealer) -> None:
-        protocol = self._protocol
+    def _protocol(self) -> SupervisorProtocol:
+        """For one broker: it speaks for all workers that there are."""
+        about = {"pid": os.getpid(), "host": stdlib_socket.gethostname(), "version": __version__}
+        protocol = SupervisorProtocol(self._id, pack(about), random.random)
+        for child in self._children.values():
+            protocol.joined(child.id)
+        return protocol
+
+    def _converse(self, protocol: SupervisorProtocol, dealer: Dealer) -> None:
         now = monotonic()
         dealer.flush()
         while (frames := dealer.receive()) is not None:
             protocol.receive(frames, now)
         protocol.tick(now)
-        if now >= self._report_at:
-            self._report_at = now + REPORT_EVERY_S
-            self._report()
         while (event := protocol.next_event()) is not None:
             if not isinstance(event, Connected | Disconnected):
                 logger.warning("the broker refuses: %s (%s)", event.text, event.code)
         dealer.send(protocol.to_send(), afresh=protocol.link.is_greeting)
 
-    def _report(self) -> None:
+    def _report(self, now: float) -> None:
+        if now < self._report_at:
+            return
+        self._report_at = now + REPORT_EVERY_S
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        self._protocol.report(
-            {
-                "processes": len(self._pool),
-                "restarts": self._pool.restarts,
-                "gc": self._pauses.stats(),
-                "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
-                "rss_bytes": rss_bytes(),
-            }
-        )
+        report = {
+            "processes": len(self._pool),
+            "restarts": self._pool.restarts,
+            "gc": self._pauses.stats(),
+            "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
+            "rss_bytes": rss_bytes(),
+        }
+        for protocol, _ in self._brokers:
+            protocol.report(report)
 
-    def _leave(self, dealer: Dealer) -> None:
-        link = self._protocol.link
-        link.leave(monotonic())
+    def _leave(self) -> None:
         deadline = monotonic() + GOODBYE_S
-        self._converse(dealer)
-        while link.state is not State.LEFT and monotonic() < deadline and not self._is_hurried():
-            dealer.socket.poll(50, dealer.wanted)
-            self._converse(dealer)
-        dealer.close()
+        for protocol, dealer in self._brokers:
+            protocol.link.leave(monotonic())
+            self._converse(protocol, dealer)
+        for protocol, dealer in self._brokers:
+            while protocol.link.state is not State.LEFT and monotonic() < deadline:
+                if self._is_hurried():
+                    break
+                dealer.socket.poll(50, dealer.wanted)
+                self._converse(protocol, dealer)
+            dealer.close()
 
     def _is_hurried(self) -> bool:
         return self._signals.count(signal.SIGTERM, signal.SIGINT) > 2
 
     def _wait_ms(self) -> int:
         look = LOOK_EVERY_S if self._pool.is_settled else START_LOOK_EVERY_S
-        deadline = self._protocol.next_deadline() if self._dealer is not None else None
-        wait_s = look if deadline is None else min(look, deadline - monotonic())
+        deadlines = [protocol.next_deadline() for protocol, _ in self._brokers]
+        first = min((each for each in deadlines if each is not None), default=None)
+        wait_s = look if first is None else min(look, first - monotonic())
         return max(0, int(wait_s * 1000) + 1)
 
 

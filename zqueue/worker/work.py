@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from ..current import Current
@@ -154,6 +154,12 @@ class BatchRow:
             self.count -= len(part.bodies)
         return taken
 
+    def keep_but(self, leases: Container[int]) -> bool:
+        """Take out all that is of these leases. Says whether anything is left."""
+        self.parts = deque(part for part in self.parts if part.work.lease not in leases)
+        self.count = sum(len(part.bodies) for part in self.parts)
+        return bool(self.parts)
+
     def give_up(self) -> list[Part]:
         """Take all that nobody has claimed out of the row."""
         parts = list(self.parts)
@@ -244,14 +250,22 @@ class SideRow:
 
     def take_out(self, unwanted: Unwanted) -> list[SideTask]:
         """Take tasks out of the row that are not wanted, as far as nobody has claimed them."""
+        return self._take(
+            task for task in self.waiting.copy() if task.position in task.work.unwanted(unwanted)
+        )
+
+    def drop(self, leases: Container[int]) -> None:
+        """Take out all that is of these leases, as far as nobody has claimed it."""
+        self._take(task for task in self.waiting.copy() if task.work.lease in leases)
+
+    def _take(self, tasks: Iterable[SideTask]) -> list[SideTask]:
         taken = []
-        for task in self.waiting.copy():
-            if task.position in task.work.unwanted(unwanted):
-                try:
-                    self.waiting.remove(task)
-                except ValueError:
-                    continue  # It was claimed just now.
-                taken.append(task)
+        for task in tasks:
+            try:
+                self.waiting.remove(task)
+            except ValueError:
+                continue  # It was claimed just now.
+            taken.append(task)
         self.open -= len(taken)
         return taken
 
