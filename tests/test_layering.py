@@ -93,6 +93,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "app", "auth", "client", "config", "dead_letters", "errors", "http", "net", "producer",
         "report", "version", "wire",
     },
+    "shards": {"config", "core", "errors", "net"},
     "up": {"client", "config", "errors", "net", "streams"},
     "options": {"config", "errors", "net", "wire"},
     "cli_cancel": {"client", "config", "options", "report", "wire"},
@@ -110,8 +111,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli_trying": {"bench", "demo", "options", "up"},
     "cli": {
         "broker", "cli_client", "cli_dead", "cli_deploy", "cli_gateway", "cli_keys", "cli_store",
-        "cli_trying", "config", "errors", "logs", "metrics", "net", "options", "store", "streams",
-        "top", "version", "wire", "worker",
+        "cli_trying", "config", "errors", "logs", "metrics", "net", "options", "shards", "store",
+        "streams", "top", "version", "wire", "worker",
     },
     "__main__": {"cli"},
     "__init__": {

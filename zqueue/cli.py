@@ -25,6 +25,7 @@ from .cli_keys import keys
 from .cli_store import store
 from .cli_trying import bench, demo, up
 from .config import (
+    BROKERS_MAX,
     CANCEL_GRACE_S,
     DEFAULT_URL,
     LEVELS,
@@ -203,6 +204,9 @@ for verb in (*VERBS, demo, bench, up, dlq, store, keys, deploy, gateway, tokens)
               show_envvar=True,
               help="Let in only clients of whom this directory knows, encrypted (see 'zqueue keys "
                    "--help').")  # fmt: skip
+@click.option("--shards", default=1, type=click.IntRange(1, BROKERS_MAX), show_envvar=True,
+              help="Brokers, each a process, at consecutive ports from --bind on. Bounds and "
+                   "limits are of each; clients name all of them in --url.")  # fmt: skip
 @click.option("--insecure-no-auth", is_flag=True, show_envvar=True,
               help="Listen on addresses that other machines can reach, without any "
                    "authentication.")  # fmt: skip
@@ -210,7 +214,8 @@ def broker(
     bind: str, ingest: str | None, egress: tuple[tuple[str, str], ...], queue_tasks: int,
     queue_bytes: int, max_bytes: int, queues_max: int, peers: int, max_crashes: int,
     dead_max: int, dead_bytes: int, heartbeat: float, liveness: float, drain_timeout: float,
-    data_dir: str | None, durability: str | None, key_dir: str | None, insecure_no_auth: bool,
+    data_dir: str | None, durability: str | None, key_dir: str | None, shards: int,
+    insecure_no_auth: bool,
 ) -> None:  # fmt: skip
     """Start a broker, in the foreground.
 
@@ -223,11 +228,13 @@ def broker(
     zqueue broker --bind tcp://0.0.0.0:5555 --keys keys
     zqueue broker --bind tcp://127.0.0.1:6000 --queue-bytes 1G --max-bytes 4G
     zqueue broker --ingest tcp://127.0.0.1:5557 --egress events=tcp://127.0.0.1:5558
+    zqueue broker --shards 2          at tcp://127.0.0.1:5555 and tcp://127.0.0.1:5556
 
     SIGTERM or SIGINT: take nothing new, hand out what is there, stop. Again: stop now. What is in
     a data dir stays there: only what workers have is waited for.
     """
     from .broker.process import run_broker
+    from .shards import VARIABLE, plan, run_shards
 
     config = BrokerConfig(
         bind=bind,
@@ -250,8 +257,13 @@ def broker(
         data_dir=data_dir,
         durability=durability or "",
         keys=key_dir,
+        shard=os.environ.get(VARIABLE, ""),
     )
-    sys.exit(run_broker(config))
+    if shards == 1:
+        sys.exit(run_broker(config))
+    if ingest or egress:
+        raise click.UsageError("--ingest and --egress are of one broker: leave --shards away")
+    sys.exit(run_shards(plan(bind, shards, data_dir)))
 
 
 @cli.command(epilog=EXIT_CODES)

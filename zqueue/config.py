@@ -199,6 +199,8 @@ class BrokerConfig:
     durability: str = ""
     keys: str | None = None
     """The directory of its keys."""
+    shard: str = ""
+    """Which of how many, as ``2 of 4``; empty: it is alone."""
 
     def __post_init__(self) -> None:
         if self.durability not in ("", *LEVELS):

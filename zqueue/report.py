@@ -40,8 +40,8 @@ def describe_info(state: dict[str, Any], url: str) -> str:
     memory = state["rss_bytes"] / 1e6
     how = "compiled" if state["compiled"] else "interpreted"
     head = (
-        f"broker {state['url']}  zqueue {state['version']} ({how})  pid {state['pid']}"
-        f"  up {state['uptime_s']:,.0f} s  memory {memory:,.0f} MB{draining}\n"
+        f"broker {state['url']}{_shard(state)}  zqueue {state['version']} ({how})"
+        f"  pid {state['pid']}  up {state['uptime_s']:,.0f} s  memory {memory:,.0f} MB{draining}\n"
         f"holds {state['bytes']:,} of {state['bytes_max']:,} bytes"
         f"  producers {state['producers']:,}"
     )
@@ -91,6 +91,10 @@ def describe_info(state: dict[str, Any], url: str) -> str:
     if counters:
         parts.append(table(("counter", "since start"), counters.items()))
     return "\n\n".join(parts)
+
+
+def _shard(state: dict[str, Any]) -> str:
+    return f" (shard {state['shard']})" if "shard" in state else ""
 
 
 def _durable(store: dict[str, Any]) -> Iterator[str]:

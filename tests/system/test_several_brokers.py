@@ -38,7 +38,8 @@ def url_of(brokers: list[Broker]) -> str:
 
 
 def wait_for_workers(broker: Broker, count: int = 2) -> None:
-    wait_until(lambda: len(broker.worker_pids()) == count, what=f"{count} workers at {broker.url}")
+    there = f"{count} workers at {broker.url}"
+    wait_until(lambda: len(broker.worker_pids()) == count, 120, what=there)
 
 
 def send(producer: zqueue.Producer, first: int, count: int = TASKS, pause: bool = True) -> set[int]:

@@ -271,6 +271,8 @@ class Broker:
             {"level": "memory"} if self._storing is None else self._storing.status(self.protocol)
         )
         about = {**describe(self.url, self._started), "life": self._life, "store": store}
+        if self._config.shard:
+            about["shard"] = self._config.shard
         if self._door is not None and self._authenticator is not None:
             about["keys"] = self._door.status(self._authenticator.refused)
         return about
