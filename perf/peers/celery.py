@@ -17,7 +17,9 @@ app.conf.update(
 )
 
 
-hello, noop, probe = map(app.task, (working.hello, working.noop, working.note_latency))
+hello, noop, nap, probe = map(
+    app.task, (working.hello, working.noop, working.nap, working.note_latency)
+)
 count = app.task(ignore_result=False)(working.words)
 
 
@@ -26,8 +28,12 @@ class Driver(driver.Driver):
 
     def start(self) -> str:
         redis = self.start_redis()
+        threads = self.options.get("threads")
+        side_by_side = ("-P", "threads", "-c", threads) if threads else (
+            "-P", "prefork", "-c", self.workers,
+        )  # fmt: skip
         self.processes.start_python(
-            "-m", "celery", "-A", "peers.celery:app", "worker", "-P", "prefork", "-c", self.workers,
+            "-m", "celery", "-A", "peers.celery:app", "worker", *side_by_side,
             "--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "error",
         )  # fmt: skip
         self._redis = app.connection_for_write().default_channel.client
@@ -42,6 +48,15 @@ class Driver(driver.Driver):
         wanted = self.executed() + tasks
         for i in range(tasks):
             noop.delay(body(i))
+        self._finish(wanted)
+
+    def naps(self, tasks: int) -> None:
+        wanted = self.executed() + tasks
+        for _ in range(tasks):
+            nap.delay()
+        self._finish(wanted)
+
+    def _finish(self, wanted: int) -> None:
         self.wait_until(
             lambda: self.executed() >= wanted and not self._redis.exists("celery", "unacked"),
             "the last acknowledgement",

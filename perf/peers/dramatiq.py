@@ -19,7 +19,9 @@ broker.add_middleware(Results(backend=RedisBackend(url=driver.redis_url())))
 dramatiq.set_broker(broker)
 
 
-hello, noop, probe = map(dramatiq.actor, (working.hello, working.noop, working.note_latency))
+hello, noop, nap, probe = map(
+    dramatiq.actor, (working.hello, working.noop, working.nap, working.note_latency)
+)
 count = dramatiq.actor(store_results=True)(working.words)
 
 
@@ -29,7 +31,13 @@ class Driver(driver.Driver):
     def start(self) -> str:
         redis = self.start_redis()
         self.processes.start_python(
-            "-m", "dramatiq", "peers.dramatiq", "-p", self.workers, "-t", THREADS
+            "-m",
+            "dramatiq",
+            "peers.dramatiq",
+            "-p",
+            self.workers,
+            "-t",
+            self.options.get("threads", THREADS),
         )
         self.wait_for_workers()
         return f"Dramatiq {version('dramatiq')}, {redis}"
@@ -42,6 +50,15 @@ class Driver(driver.Driver):
         wanted = self.executed() + tasks
         for i in range(tasks):
             noop.send(body(i))
+        self._finish(wanted)
+
+    def naps(self, tasks: int) -> None:
+        wanted = self.executed() + tasks
+        for _ in range(tasks):
+            nap.send()
+        self._finish(wanted)
+
+    def _finish(self, wanted: int) -> None:
         self.wait_until(
             lambda: self.executed() >= wanted and not broker.client.exists("dramatiq:default.msgs"),
             "the last acknowledgement",

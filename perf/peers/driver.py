@@ -159,6 +159,10 @@ class Driver:
         """Send no-op tasks; return when the last one is acknowledged, or executed."""
         raise NotImplementedError
 
+    def naps(self, tasks: int) -> None:
+        """Send tasks that call `nap`; return when the last one is acknowledged."""
+        raise NotImplementedError
+
     def probe(self, due_ns: int) -> None:
         """Send one task that calls `note_latency`."""
         raise NotImplementedError
@@ -254,6 +258,12 @@ class Driver:
         self.throughput(tasks)
         seconds = monotonic() - began
         return {"tasks": tasks, "seconds": seconds, "gc": self.pauses.since(*before)}
+
+    def obey_waits(self, tasks: int) -> dict[str, Any]:
+        """Tasks that wait, in threads: see `perf/waiting.py`."""
+        began = monotonic()
+        self.naps(tasks)
+        return {"tasks": tasks, "seconds": monotonic() - began}
 
     def obey_latency(self, tasks: int, rate: float) -> dict[str, Any]:
         """W2. Of each task, the time since it was due and since the call, where a driver notes

@@ -21,6 +21,9 @@ hello, probe = map(app.task(queue="probe"), (working.hello, working.note_latency
 count = app.task(queue="count")(working.words)
 
 
+nap = app.task(queue="noop")(working.nap)
+
+
 @app.task(queue="noop")
 def noop(body: object) -> None:
     """W1."""
@@ -39,7 +42,8 @@ class Driver(driver.Driver):
         more = self.options.get("broker", ())
         self.pids["broker"] = [start("broker", "--bind", bind, *at_once, *more)]
         if self.workers:
-            start("worker", "peers.ours", "-p", self.workers, "--url", app.url, *at_once)
+            threads = ("--threads", self.options.get("threads", 1))
+            start("worker", "peers.ours", "-p", self.workers, "--url", app.url, *threads, *at_once)
         self.wait_until(self._answers, "the broker")
         self.wait_for_workers()
         self.pids["worker"] = [worker["pid"] for worker in self._asker.ask()["workers"]]
@@ -61,6 +65,11 @@ class Driver(driver.Driver):
         else:
             for start in range(0, tasks, step or tasks):
                 noop.send_many(make(i) for i in range(start, min(start + (step or tasks), tasks)))
+        self._finish()
+
+    def naps(self, tasks: int) -> None:
+        for _ in range(tasks):
+            nap.send()
         self._finish()
 
     def _finish(self) -> None:

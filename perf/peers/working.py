@@ -16,6 +16,8 @@ from time import monotonic_ns
 
 FOLDER = "PEERS_FOLDER"
 
+NAP_S = 0.01
+
 
 def folder() -> Path:
     """The folder of this driver and its workers."""
@@ -78,6 +80,12 @@ def executed() -> None:
 
 def noop(body: object) -> None:
     """The handler of W1, where the system does not say itself what was done."""
+    executed()
+
+
+def nap() -> None:
+    """A task that waits, as for a database."""
+    time.sleep(NAP_S)
     executed()
 
 

@@ -55,6 +55,16 @@ def test_recovery(part: str) -> None:
             assert found.strip() == "0"
 
 
+def test_waiting() -> None:
+    out = run("waiting.py", "--only", "zqueue", "--runs", "1", "--tasks", "100").stdout
+    assert re.search(r"\| zqueue, 8 threads \| +\d", out)
+
+
+def test_idle() -> None:
+    out = run("idle.py", "--peers", "2", "5", "--windows", "2", "--seconds", "0.2").stdout
+    assert re.findall(r"^\| (\d) \| +[\d.]+ %", out, re.M) == ["2", "5"]
+
+
 def test_metering_says_what_it_needs(tmp_path: Path) -> None:
     assert "--setup" in run("metering.py", "--envs", str(tmp_path), code=2).stderr
 
