@@ -38,6 +38,13 @@ def test_compare(tmp_path: Path) -> None:
     assert all(len(values) == 1 and values[0] > 0 for values in ratios.values())
 
 
+def test_awaiting() -> None:
+    out = run("awaiting.py", "--runs", "1", "--calls", "5").stdout
+    rows = [line.split("|")[1:-1] for line in out.splitlines()[2:]]
+    assert [row[0].split(":")[0].strip() for row in rows] == ["call", "confirm", "amap", "many"]
+    assert all(float(row[1].replace(",", "")) > 0 for row in rows)
+
+
 def test_memory() -> None:
     out = run("memory.py", "--tasks", "20000", "--queue-mib", "2").stdout
     assert out.count("full queue") == 2

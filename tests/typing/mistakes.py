@@ -4,7 +4,7 @@
 is expected in the other lines.
 """
 
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import Future
 from typing import Any, assert_type
 
@@ -93,6 +93,31 @@ async def awaiting() -> None:
     double(2)  # error: unused-coroutine
     assert_type(await store(["a"]), None)
     await add(1)  # error: misc
+    assert_type(await add.call(1, b=2), str)
+    assert_type(await double.call(2), float)
+    assert_type(await double.submit(2), float)
+    assert_type(await double.asend(2), None)
+    assert_type(double.asubmit(2), zqueue.LoopFuture[float])
+    assert_type(await triple.options(queue="q").asubmit(2), float)
+    assert_type([r async for r in double.amap([1, 2.5])], list[float])
+    assert_type([r async for r in double.amap(numbers())], list[float])
+    assert_type([r async for r in add.amap([1], [2], timeout=5)], list[str])
+    assert_type(await index.call({"a": 1}), None)
+    assert_type(await app.producer.publish("q", [1]), None)
+    async with app as same:
+        assert_type(same, zqueue.App)
+    await add.call("1")  # error: arg-type
+    await add.call(1, 2, 3)  # error: call-arg
+    await double.asend("2")  # error: arg-type
+    double.asubmit("2")  # error: arg-type
+    add.amap(["1"])  # error: list-item
+    add.amap([1], [2], [3])  # error: call-overload
+    add.call(1)  # error: unused-coroutine
+    await index.asend("a")  # error: arg-type
+
+
+async def numbers() -> AsyncIterator[float]:
+    yield 1.5
 
 
 def many() -> None:
