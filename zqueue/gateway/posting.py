@@ -27,7 +27,7 @@ BYTES_MAX = 4 << 20
 GATHER_MAX = 10_000
 """Bodies that may gather for one target: one more finds it full."""
 
-FULL_S = 1.0
+FULL_S = 2.0
 CONFIRM_S = 5.0
 LOOK_S = 0.25
 

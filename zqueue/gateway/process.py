@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import ssl
+from time import monotonic
 
 from ..auth.files import list_stamp, read_tokens
 from ..config import GatewayConfig
@@ -14,6 +15,7 @@ from ..http.listening import Listener
 from ..http.patience import Limits
 from ..http.serving import Serving, until_signal
 from ..net.collector import tame_collector
+from ..net.notify import Notifier
 from ..net.processes import raise_file_limit
 from ..version import __version__
 from .entrance import Gateway
@@ -24,7 +26,7 @@ FILES_BESIDE = 64
 """Descriptors that a gateway has open when no client is there."""
 
 LOOK_S = 1.0
-"""How often the list of tokens is looked at, seconds."""
+"""How often the list of tokens is looked at, and systemd told that the loop turns, seconds."""
 
 STOP_S = 10
 """How long requests may take after SIGTERM, seconds. Who waits for a result is answered at once."""
@@ -62,9 +64,12 @@ def run_gateway(config: GatewayConfig) -> int:
 async def _watch(gateway: Gateway, path: str | None) -> None:
     """Read the list of tokens again when it changes, until a signal comes."""
     came = asyncio.ensure_future(until_signal())
+    notifier = Notifier()
+    notifier.ready()
     stamp = None if path is None else list_stamp(path)
     while not came.done():
-        await asyncio.wait({came}, timeout=None if path is None else LOOK_S)
+        notifier.alive(monotonic())
+        await asyncio.wait({came}, timeout=LOOK_S)
         if path is not None and (now := list_stamp(path)) != stamp:
             stamp = now
             try:
@@ -72,4 +77,5 @@ async def _watch(gateway: Gateway, path: str | None) -> None:
                 logger.info("the list of tokens was read again: %d", len(gateway.tokens))
             except ConfigError as error:
                 logger.error("the list of tokens stays as it was: %s", error)
+    notifier.stopping()
     gateway.stop_waiting()
