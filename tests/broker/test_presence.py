@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from zqueue.broker.book import QUEUE_UNUSED_S
+from zqueue.broker.machine import STRANGERS_EVERY_S, STRANGERS_MAX
 from zqueue.broker.presence import GOODBYE_S, PRODUCER_AWAY_S
 from zqueue.broker.skills import SKILLS_KEPT_S
 from zqueue.wire.codec import pack
@@ -360,3 +361,25 @@ class TestProducersAway:
         assert t.say(b"p2", Heartbeat([])) == [Heartbeat([])]
         t.broker.tick(t.now + 4.9)
         assert list(t.broker.roster.producers) == [b"me"]
+
+
+def test_who_sent_much_before_it_heard_that_it_is_unknown_hears_so_once(talk: Any) -> None:
+    """Else its pipe is full of that when it has greeted, and it may be given up for that."""
+    t = talk()
+    assert [m.code for m in t.say(b"x", Heartbeat([]))] == ["unknown-peer"]
+    assert [t.say(b"x", Heartbeat([])) for _ in range(100)] == [[]] * 100
+    assert [m.code for m in t.say(b"y", Heartbeat([]))] == ["unknown-peer"]
+    t.now += STRANGERS_EVERY_S
+    assert [m.code for m in t.say(b"x", Heartbeat([]))] == ["unknown-peer"]
+    t.producer(b"x")
+    t.say(b"x", Goodbye())
+    t.hear()
+    assert [m.code for m in t.say(b"x", Heartbeat([]))] == ["unknown-peer"]
+
+
+def test_it_is_not_remembered_of_all_who_ever_came(talk: Any) -> None:
+    t = talk()
+    for number in range(3 * STRANGERS_MAX):
+        t.broker.receive(b"%d" % number, "", [encode(Heartbeat([]))], t.now)
+    assert len(t.hear()) == 3 * STRANGERS_MAX
+    assert len(t.broker._strangers) <= STRANGERS_MAX

@@ -197,7 +197,7 @@ def _why_not_expired(facts: Facts, task: int, at: float) -> str:
     asked = facts.asked.get(task)
     if asked is None or not asked.expires_s:
         return "it has all the time"
-    is_over = at >= facts.sent[task].at + asked.expires_s - facts.forward_s - 0.001
+    is_over = at >= facts.batch_sent_at(task) + asked.expires_s - facts.forward_s - 0.001
     return "" if is_over else "its time was not over"
 
 

@@ -159,6 +159,19 @@ class Facts:
             for fault in self.faults
         )
 
+    def batch_sent_at(self, task: int) -> float:
+        """When the oldest of a batch was sent: of those of its lane that were confirmed with it."""
+        sent, asked, confirms = self.sent[task], self.asked.get(task), self.confirmed[task]
+        lane = sent[2:], asked and asked.expires_s
+        with_it = [
+            other.at
+            for other in self.sent.values()
+            if confirms and self.confirmed[other.task][:1] and other[2:] == lane[0]
+            and self.confirmed[other.task][0].at == confirms[0].at
+            and (found := self.asked.get(other.task)) and found.expires_s == lane[1]
+        ]  # fmt: skip
+        return min([sent.at, *with_it])
+
     def sent_again(self, task: int, until: float) -> int:
         """To how many brokers it may have been sent in vain: they ended as they were asked to, and
         what they confirmed was lost on a connection that a fault befell, too."""

@@ -68,6 +68,12 @@ from .roster import Loss, Roster
 from .settling import Settling
 from .telling import Teller
 
+STRANGERS_EVERY_S = 0.1
+"""How often a peer hears that it is unknown here, seconds."""
+
+STRANGERS_MAX = 1000
+"""Peers of which is known when they heard it. Then all are forgotten, and hear it once more."""
+
 REPORT_BYTES_MAX = 4096
 """Bytes of what is kept of a peer's report. They are all told together."""
 
@@ -108,6 +114,8 @@ class BrokerProtocol:
         self._peers = self.roster.peers
         self._out: list[tuple[bytes, list[bytes]]] = []
         self._timers = self.book.timers
+        self._strangers: dict[bytes, float] = {}
+        """When they may hear again that they are."""
         self.keys = Keys(self.book)
         self.intake = Intake(self.book, self.held, self.keys, self._send)
         self.aside = Aside(id, self.book, self.dead, self.intake)
@@ -341,6 +349,7 @@ class BrokerProtocol:
             return
         if permits(kind, role):
             if isinstance(message, Hello):
+                self._strangers.pop(peer, None)
                 self.presence.on_hello(peer, message, frames, now, access.find(user), user)
                 return
             if known is not None and kind is not Ask and kind is not Control:
@@ -349,7 +358,12 @@ class BrokerProtocol:
         elif known is None:
             if isinstance(message, Settle):  # It was taken for lost, and its tasks given away.
                 self.settling.count_stale(message)
-            self._send(peer, Refuse(UNKNOWN_PEER, 0, "say hello first"), [])
+            # It may have sent much that is on its way: answers to all of that would fill its pipe.
+            if now >= self._strangers.get(peer, now):
+                if len(self._strangers) >= STRANGERS_MAX:
+                    self._strangers.clear()
+                self._strangers[peer] = now + STRANGERS_EVERY_S
+                self._send(peer, Refuse(UNKNOWN_PEER, 0, "say hello first"), [])
         else:
             raise ProtocolError(WRONG_ROLE, f"{kind.__name__} is not for a {role}")
 
