@@ -404,7 +404,7 @@ def top(url: tuple[str, ...], interval: float) -> None:
 @cli.command(epilog=EXIT_CODES)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print a script that completes verbs and options in SHELL.
+    """Print a script that completes verbs, options, and the broker's queues and tasks in SHELL.
 
     \b
     eval "$(zqueue completion bash)"            in ~/.bashrc

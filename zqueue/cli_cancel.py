@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from . import completing
 from .client.ask import Asker
 from .client.questions import Cancellation
 from .config import split_urls
@@ -20,8 +21,9 @@ from .wire.headers import check_name
 @url_option
 @json_option
 @click.option("-q", "--queue", metavar="NAME", show_envvar=True,
+              shell_complete=completing.queues,
               help="All tasks of this queue; with IDs, where they wait.")  # fmt: skip
-@click.option("-t", "--task", metavar="NAME", show_envvar=True,
+@click.option("-t", "--task", metavar="NAME", show_envvar=True, shell_complete=completing.tasks,
               help="With --queue: only tasks of this name.")  # fmt: skip
 @click.option("-k", "--key", metavar="KEY", show_envvar=True,
               help="With --queue: the task that has this key.")  # fmt: skip
@@ -99,10 +101,10 @@ def describe(counts: Cancellation, named: bool) -> str:
 
 
 @click.command(epilog=EXIT_CODES)
-@click.argument("name")
+@click.argument("name", shell_complete=completing.queues)
 @url_option
 @json_option
-@click.option("-t", "--task", metavar="NAME", show_envvar=True,
+@click.option("-t", "--task", metavar="NAME", show_envvar=True, shell_complete=completing.tasks,
               help="Only tasks of this name.")  # fmt: skip
 @click.option("-y", "--yes", is_flag=True, show_envvar=True,
               help="Do not ask, on a terminal either.")  # fmt: skip
@@ -128,12 +130,12 @@ def purge(name: str, url: str, as_json: bool, task: str | None, yes: bool) -> No
 
 
 @click.command(epilog=EXIT_CODES)
-@click.argument("name")
+@click.argument("name", shell_complete=completing.queues)
 @url_option
 @json_option
 @click.option("-n", "--limit", default=10, type=click.IntRange(1, 100), show_envvar=True,
               help="How many tasks.")  # fmt: skip
-@click.option("-t", "--task", metavar="NAME", show_envvar=True,
+@click.option("-t", "--task", metavar="NAME", show_envvar=True, shell_complete=completing.tasks,
               help="Only tasks of this name.")  # fmt: skip
 def peek(name: str, url: str, as_json: bool, limit: int, task: str | None) -> None:
     """Show the first tasks of queue NAME, and leave them there.

@@ -9,6 +9,7 @@ from typing import Unpack
 
 import click
 
+from . import completing
 from .cli_cancel import cancel, peek, purge
 from .client.ask import Asker, ask, control
 from .client.asked import Asked, task_options
@@ -22,7 +23,7 @@ from .wire.options import RETRIES_MAX
 
 
 @click.command(epilog=EXIT_CODES)
-@click.argument("name")
+@click.argument("name", shell_complete=completing.targets)
 @click.argument("arguments", nargs=-1)
 @url_option
 @click.option("-q", "--queue", is_flag=True, show_envvar=True,
@@ -63,7 +64,7 @@ def send(
 
 
 @click.command(epilog=EXIT_CODES)
-@click.argument("name")
+@click.argument("name", shell_complete=completing.targets)
 @url_option
 @click.option("-q", "--queue", is_flag=True, show_envvar=True,
               help="NAME is a queue: send the lines as bodies, with no results.")  # fmt: skip
@@ -204,7 +205,7 @@ def ls(url: str, as_json: bool) -> None:
 
 
 @queue.command(epilog=EXIT_CODES)
-@click.argument("name")
+@click.argument("name", shell_complete=completing.queues)
 @url_option
 @json_option
 def pause(name: str, url: str, as_json: bool) -> None:
@@ -219,7 +220,7 @@ def pause(name: str, url: str, as_json: bool) -> None:
 
 
 @queue.command(epilog=EXIT_CODES)
-@click.argument("name")
+@click.argument("name", shell_complete=completing.queues)
 @url_option
 @json_option
 def drain(name: str, url: str, as_json: bool) -> None:
@@ -234,7 +235,7 @@ def drain(name: str, url: str, as_json: bool) -> None:
 
 
 @queue.command(epilog=EXIT_CODES)
-@click.argument("name")
+@click.argument("name", shell_complete=completing.queues)
 @url_option
 @json_option
 def resume(name: str, url: str, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import click
 
+from . import completing
 from .core.dead import Group
 from .dead_letters import BadLetter, DeadLetter, DeadLetters
 from .errors import ConfigError
@@ -73,8 +74,10 @@ class Rate(click.ParamType[float]):
 def filter_options(function: F) -> F:
     """Which letters are meant."""
     for option in reversed((
-        click.option("--queue", show_envvar=True, help="Only those of this queue."),
-        click.option("--task", show_envvar=True, help="Only those of this task."),
+        click.option("--queue", show_envvar=True, shell_complete=completing.queues,
+                     help="Only those of this queue."),
+        click.option("--task", show_envvar=True, shell_complete=completing.tasks,
+                     help="Only those of this task."),
         click.option("--error", show_envvar=True,
                      help="Only those with this type of error, as in ValueError."),
         click.option("--reason", type=click.Choice(DEATHS), show_envvar=True,
