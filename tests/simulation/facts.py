@@ -127,7 +127,9 @@ class Facts:
         confirms = self.confirmed[task]
         if not self.history.durable:
             return all(c.broker in self.killed for c in confirms)
-        return any(self.may_be_forgotten(c.at) for c in confirms)
+        ended = {f.whom: f.at for f in self.faults if f.kind == "kill"}
+        # One that was under way when its broker died is heard later.
+        return any(self.may_be_forgotten(min(c.at, ended.get(c.broker, c.at))) for c in confirms)
 
     def may_be_forgotten(self, at: float) -> bool:
         """Whether the power was lost too shortly after an instant for what was said then."""

@@ -252,6 +252,8 @@ def test_level_os_loses_what_was_confirmed_last() -> None:
     events: list[Event] = [sent(1), confirmed(1), fault("kill", "broker-1", 2.03)]
     assert not list(check(History([*events, PowerLost(2.03, since=1.98)], durable=True)))
     assert list(check(History([*events, PowerLost(2.1, since=2.05)], durable=True)))
+    late: list[Event] = [sent(1), fault("kill", "broker-1", 1.9), confirmed(1)]
+    assert not list(check(History([*late, PowerLost(1.9, since=1.85)], durable=True)))
 
 
 def test_a_dead_letter_is_lost_with_a_task_that_was_confirmed_last() -> None:
