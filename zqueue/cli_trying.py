@@ -72,7 +72,10 @@ def bench(
                    "port]")  # fmt: skip
 @click.option("-p", "--processes", type=click.IntRange(1, 1024), show_envvar=True,
               help="Worker processes.  [default: as for 'zqueue worker']")  # fmt: skip
-def up(app: str | None, url: str | None, processes: int | None) -> None:
+@click.option("--reload/--no-reload", default=None, show_envvar=True,
+              help="Replace workers when Python files beside the app, or below, have changed. "
+                   "Needs watchfiles.  [default: if that is installed]")  # fmt: skip
+def up(app: str | None, url: str | None, processes: int | None, reload: bool | None) -> None:
     """Start a broker, the sidecar, and workers for APP, in this terminal.
 
     For development: all logs are here, each line behind the name of its process. APP is as for
@@ -85,4 +88,4 @@ def up(app: str | None, url: str | None, processes: int | None) -> None:
     """
     from .up import run_up
 
-    sys.exit(run_up(app, url=url, processes=processes))
+    sys.exit(run_up(app, url=url, processes=processes, reload=reload))

@@ -1,7 +1,8 @@
 """``zqueue up``: a broker, workers and the sidecar in one terminal, for development.
 
 Each is the process that its verb starts, in a session of its own: Ctrl-C reaches this process
-alone, which ends them in order, workers first.
+alone, which ends them in order, workers first. While it runs, workers are reloaded when the app's
+files change.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from time import monotonic
 
 from .client.ask import ask
 from .config import Address
-from .errors import BrokerLost, ZQueueError
+from .errors import BrokerLost, ConfigError, ZQueueError
 from .net.processes import start_python
 from .net.signals import Signals
+from .reloading import Reloading, can_watch, folder_of
 from .streams import lines_of
 
 BROKER_PORT, METRICS_PORT = 5555, 9464
@@ -31,6 +33,10 @@ START_S = 15.0
 
 LAST_LINES_S = 1.0
 """How long to wait for its last lines. One that it left behind may hold its output open."""
+
+COLOURS = {"broker": 36, "metrics": 35, "worker": 32, "up": 34}
+LEVEL_COLOURS = {"WARNING": 33, "ERROR": 31, "CRITICAL": 31}
+"""ANSI's, for a terminal: of names, and of lines of these levels."""
 
 STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -54,6 +60,12 @@ class Child:
         """Whether the process is gone."""
         return self.process.poll() is not None
 
+    def reload(self, names: list[str]) -> None:
+        """Files have changed: have its processes replaced, one after the other."""
+        _show("up", f"{', '.join(names[:3])} changed: reloading")
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGHUP)
+
     def stop(self, signals: Signals) -> int:
         """End it in good order, at once if one more signal comes. Returns its exit code."""
         before = signals.count(*STOP) - 1
@@ -71,18 +83,35 @@ class Child:
 
     def _show(self) -> None:
         for line in lines_of(self._output.fileno()):
-            print(f"{self.name:7} | {line.decode(errors='replace')}", file=sys.stderr, flush=True)
+            _show(self.name, line.decode(errors="replace"))
 
 
-def run_up(app: str | None, *, url: str | None, processes: int | None) -> int:
+def _show(name: str, line: str) -> None:
+    """One line of the log that all have in common."""
+    said = f"{name:7} |"
+    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        said = f"\x1b[{COLOURS[name]}m{said}\x1b[0m"
+        level = next((word for word in line.split(maxsplit=4)[:4] if word in LEVEL_COLOURS), "")
+        if level:
+            line = f"\x1b[{LEVEL_COLOURS[level]}m{line}\x1b[0m"
+    print(f"{said} {line}", file=sys.stderr, flush=True)
+
+
+def run_up(
+    app: str | None, *, url: str | None, processes: int | None, reload: bool | None = None
+) -> int:
     """Run it all until SIGTERM or SIGINT, or until one of them ends. Returns the exit code.
 
     ``url`` is the broker's address; by default it is the usual one, or has a free port if that is
-    taken, as the sidecar's.
+    taken, as the sidecar's. ``reload``: whether workers are reloaded when the app's files change;
+    None: if watchfiles is installed. Raises `ConfigError`.
     """
+    if reload and not can_watch():
+        raise ConfigError("--reload needs watchfiles: pip install 'zqueue-pool[up]'")
     url = Address.parse(url).url if url else f"tcp://{_free_address(BROKER_PORT)}"
     options = [] if processes is None else ["-p", str(processes)]
     children: list[Child] = []
+    reloading: Reloading | None = None
     with Signals((*STOP, signal.SIGCHLD)) as signals:
         try:
             # Workers end first: nobody is left then to run what is queued.
@@ -91,10 +120,15 @@ def run_up(app: str | None, *, url: str | None, processes: int | None) -> int:
                 listen = _free_address(METRICS_PORT)
                 children.append(Child("metrics", "--url", url, "--listen", listen))
                 if app is not None:
-                    children.append(Child("worker", app, "--url", url, *options))
+                    worker = Child("worker", app, "--url", url, *options)
+                    children.append(worker)
+                    if can_watch() if reload is None else reload:
+                        reloading = Reloading(folder_of(app), worker.reload)
                 while not signals.count(*STOP) and not any(c.has_ended() for c in children):
                     _wait(signals)
         finally:
+            if reloading is not None:
+                reloading.stop()
             codes = [child.stop(signals) for child in reversed(children)]
     return max(codes)
 

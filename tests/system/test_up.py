@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import signal
+import sys
 import urllib.request
 
 import pytest
 
 from tests.system.harness import APPS, ask, free_port, is_running, wait_until
+from zqueue import up as up_module
 from zqueue.client.ask import ask as ask_or_raise
 from zqueue.errors import BrokerLost
 
@@ -132,3 +135,52 @@ def test_a_second_signal_does_not_wait_for_what_runs(up, run, record):
     wait_until(lambda: "draining" in process.err, what=lambda: process.err)
     process.send(signal.SIGINT)
     assert process.wait(20) == 5, process.err
+
+
+GREETER = "import zqueue\napp = zqueue.App()\n@app.task\ndef greet(name):\n    return {!r} + name\n"
+
+
+@pytest.fixture
+def watchfiles():
+    if importlib.util.find_spec("watchfiles") is None:
+        assert "CI" not in os.environ, "tox installs watchfiles for this"
+        pytest.skip("watchfiles is not installed")
+
+
+def test_workers_are_replaced_when_the_app_changes(watchfiles, up, run, tmp_path):
+    app = tmp_path / "app" / "greeter.py"
+    app.parent.mkdir()
+    app.write_text(GREETER.format("good morning, "))
+    process = up(str(app), "--reload")
+
+    def greeting():
+        done = run("send", "greet", '"you"', "--wait", "--url", process.url)
+        return done.stdout.strip()
+
+    assert greeting() == '"good morning, you"'
+    app.write_text("this is no Python\n")
+    wait_until(lambda: "greeter.py changed: reloading" in process.err, what=lambda: process.err)
+    app.write_text(GREETER.format("good evening, "))
+    wait_until(lambda: greeting() == '"good evening, you"', what=lambda: process.err)
+    process.send(signal.SIGINT)
+    assert process.wait() == 0, process.err
+    assert "Traceback" not in process.err
+
+
+def test_without_watchfiles_it_says_what_to_install(run, tmp_path):
+    if importlib.util.find_spec("watchfiles") is not None:
+        pytest.skip("watchfiles is installed")
+    done = run("up", "--reload", "--url", f"ipc://{tmp_path}/up")
+    assert done.returncode == 2
+    assert "pip install 'zqueue-pool[up]'" in done.stderr
+
+
+def test_on_a_terminal_the_log_has_colours(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    up_module._show("worker", "2030-01-01 10:00:00 ERROR worker[7] no")
+    line = "2030-01-01 10:00:00 ERROR worker[7] no"
+    assert capsys.readouterr().err == f"\x1b[32mworker  |\x1b[0m \x1b[31m{line}\x1b[0m\n"
+    monkeypatch.setenv("NO_COLOR", "1")
+    up_module._show("worker", "it runs")
+    assert capsys.readouterr().err == "worker  | it runs\n"
