@@ -159,6 +159,31 @@ def test_strings_of_strangers_are_shown_as_text(page, show):
     assert page("window.harmed") is None
 
 
+def test_a_queue_has_an_address(page, show):
+    events = made_queue("events", ready=1234)
+    workers = [made_worker(1, queues=["events"]), made_worker(2, queues=["other"])]
+    sidecar = show(made_broker(queues=[events, made_queue("other")], workers=workers))
+    assert page("document.querySelector('#queue').hidden") is True
+    page(
+        "[...document.querySelectorAll('#queues a')].find((a) => a.innerText === 'events').click()"
+    )
+    page.wait("!document.querySelector('#queue').hidden")
+    assert page("location.hash") == "#queue=events"
+    said = page.text("#queue")
+    assert "1,234" in said
+    assert "Served by 1 worker" in said
+    assert "zqueue queue peek events" in said
+    assert page("document.querySelectorAll('#queue dd').length") == page(
+        "document.querySelectorAll('#queues tbody tr')[0].children.length") - 1  # fmt: skip
+    sidecar.show(made_broker(queues=[made_queue("other")]))
+    page.wait("document.querySelector('#queue').innerText.includes('is not there')")
+    page("document.querySelector('#queue a').click()")
+    page.wait("document.querySelector('#queue').hidden")
+    page("location.hash = 'queue=%E0%A4%A'")
+    page.wait("document.querySelector('#queue').hidden")
+    assert page.errors == []
+
+
 def test_a_figure_that_makes_no_sense_does_not_stop_the_page(page, show):
     sidecar = show()
     every = [None, "x", 7, [], {}, [None], ["x"], {"10": None}, {"10": 1}]
