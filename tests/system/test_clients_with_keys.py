@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 import zmq
+from click.testing import CliRunner
 
 import zqueue
 from tests.system.harness import APPS, QUICK, Broker, Pool, bare, free_port, wait_until
+from tests.system.test_cli import mistake
 from zqueue.auth.files import read_broker_pair, read_client_key
+from zqueue.cli import cli
 
 pytestmark = pytest.mark.system
 
@@ -19,26 +23,17 @@ USAGE, UNREACHABLE, NOT_READY = 2, 3, 6
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, request):
+def made(tmp_path_factory):
     """Keys of a broker, with a client for each role."""
-    from tests.system.conftest import Zqueue
-
     folder = tmp_path_factory.mktemp("keys")
-    run = Zqueue(folder)
-
-    def ok(*arguments):
-        done = run("keys", *arguments)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    ok("init")
-    ok("add", "web", "--role", "produce", "--queues", "default,mail*")
-    ok("add", "w1", "--role", "work")
-    ok("add", "w2", "--role", "work")
-    ok("add", "eye", "--role", "observe")
-    ok("add", "boss", "--role", "admin")
-    ok("init", "--dir", "others")
-    ok("add", "other", "--role", "admin", "--dir", "others")
+    keys(folder, "init")
+    keys(folder, "add", "web", "--role", "produce", "--queues", "default,mail*")
+    keys(folder, "add", "w1", "--role", "work")
+    keys(folder, "add", "w2", "--role", "work")
+    keys(folder, "add", "eye", "--role", "observe")
+    keys(folder, "add", "boss", "--role", "admin")
+    keys(folder, "init", "--dir", "others")
+    keys(folder, "add", "other", "--role", "admin", "--dir", "others")
     return folder
 
 
@@ -79,9 +74,11 @@ def workers_of(processes, record):
     return start
 
 
-def keys(run, place, *arguments):
-    done = run("keys", *arguments, cwd=place)
-    assert done.returncode == 0, done.stderr
+def keys(place, *arguments):
+    """What ``zqueue keys …`` says there; in this process."""
+    with contextlib.chdir(place):
+        done = CliRunner().invoke(cli, ["keys", *arguments])
+    assert done.exit_code == 0, done.output
     return done.stdout
 
 
@@ -133,33 +130,26 @@ def test_who_is_not_known_is_not_heard(keyed, place, run, key):
         assert keyed.info()["keys"]["refused"] > 0
 
 
-def test_mistakes_with_files_are_named(place, run):
+def test_mistakes_with_files_are_named(place):
     (place / "w1.key").chmod(0o644)
     (place / "w2.key").write_text("secret\n")
     for key, says in (("w1.key", "chmod 600"), ("w2.key", "zqueue keys"), ("w3.key", "No such")):
         for verb in (("info",), ("worker", str(APPS / "jobs.py")), ("top",)):
-            done = run(*verb, "--key-file", str(place / key))
-            assert done.returncode == USAGE
-            assert says in done.stderr
-            assert key in done.stderr
-            assert "Traceback" not in done.stderr
+            said = mistake(*verb, "--key-file", str(place / key))
+            assert says in said
+            assert key in said
     (place / "keys" / "broker.key").chmod(0o640)
-    done = run("broker", "--keys", str(place / "keys"))
-    assert (done.returncode, "chmod 600" in done.stderr) == (USAGE, True)
-    done = run("broker", "--keys", str(place / "nowhere"))
-    assert (done.returncode, "zqueue keys init --dir" in done.stderr) == (USAGE, True)
+    assert "chmod 600" in mistake("broker", "--keys", str(place / "keys"))
+    assert "zqueue keys init --dir" in mistake("broker", "--keys", str(place / "nowhere"))
     (place / "keys" / "broker.key").chmod(0o600)
     (place / "keys" / "clients.toml").write_text("[clients]\nweb = 3\n")
-    done = run("broker", "--keys", str(place / "keys"))
-    assert (done.returncode, "client 'web'" in done.stderr) == (USAGE, True)
+    assert "client 'web'" in mistake("broker", "--keys", str(place / "keys"))
 
 
-def test_other_machines_need_keys(run, place):
+def test_other_machines_need_keys():
     for options in (("--bind", "tcp://0.0.0.0:5999"), ("--ingest", "tcp://0.0.0.0:5999"),
                     ("--egress", "q=tcp://0.0.0.0:5999")):  # fmt: skip
-        done = run("broker", *options)
-        assert done.returncode == USAGE
-        assert "--keys" in done.stderr
+        assert "--keys" in mistake("broker", *options)
 
 
 def test_a_revoked_worker_is_out_at_once(keyed, place, run, workers_of, record, produce):
@@ -169,7 +159,7 @@ def test_a_revoked_worker_is_out_at_once(keyed, place, run, workers_of, record, 
     producer.flush()
     wait_until(lambda: record.entries(), what="it runs")
     workers_of(keyed, place / "w2.key")
-    keys(run, place, "revoke", "w1")
+    keys(place, "revoke", "w1")
     wait_until(lambda: "w1" in first.process.err and "revoked" in first.process.err)
     wait_until(lambda: len(record.entries()) == 2, what="another worker runs it")
     refused = keyed.info()["keys"]["refused"]
@@ -200,21 +190,21 @@ def test_keys_change_in_two_steps(start, place, run):
         done = run("health", "--timeout", "2", "--url", url, "--key-file", str(place / key))
         return done.returncode
 
-    keys(run, place, "rotate", "web", "-o", "new.key")
+    keys(place, "rotate", "web", "-o", "new.key")
     wait_until(lambda: health("new.key") == 0, timeout=60)
     assert health("web.key") == 0
-    keys(run, place, "rotate", "web", "--finish")
+    keys(place, "rotate", "web", "--finish")
     wait_until(lambda: health("web.key") == UNREACHABLE, timeout=60)
     assert health("new.key") == 0
 
-    said = keys(run, place, "rotate", "--broker")
+    said = keys(place, "rotate", "--broker")
     (place / "both.key").write_text((place / "new.key").read_text().replace(
         '"]\npublic', f'", "{said.split()[6]}"]\npublic'))  # fmt: skip
     (place / "both.key").chmod(0o600)
     assert len(read_client_key(str(place / "both.key")).broker_keys) == 2
     assert health("both.key") == 0
-    keys(run, place, "rotate", "--broker", "--finish")
-    keys(run, place, "add", "boss2", "--role", "admin", "-o", "boss2.key")
+    keys(place, "rotate", "--broker", "--finish")
+    keys(place, "add", "boss2", "--role", "admin", "-o", "boss2.key")
     keyed.url = f"{url}?key={place / 'boss2.key'}"
     keyed.restart()
     assert health("both.key") == 0

@@ -27,7 +27,7 @@ sys.stdin.read()
 TAKES = """
 import json, zqueue
 with zqueue.App(name="billing") as app:
-    for id, value, error in app.earlier_results(timeout=1):
+    for id, value, error in app.earlier_results(timeout=3):
         print(json.dumps([id, value, error and str(error)]))
 """
 
@@ -75,15 +75,15 @@ def test_who_dies_before_it_is_done_with_them_leaves_them_to_the_next(
     second = start(
         processes,
         "import os, zqueue\n"
-        "for _ in zqueue.App(name='billing').earlier_results(timeout=10):\n"
+        "for _ in zqueue.App(name='billing').earlier_results(timeout=60):\n"
         "    os.kill(os.getpid(), 9)\n",
         broker,
     )
     assert second.wait() == -signal.SIGKILL
     third = produce(broker, name="billing")
-    for _ in third.earlier_results(timeout=10):
+    for _ in third.earlier_results(timeout=DEADLINE_S):
         break  # Not done with it, either.
-    ((_, value, error),) = third.earlier_results(timeout=0.5)
+    _, value, error = next(third.earlier_results(timeout=DEADLINE_S))
     assert (value, error) == ("a0", None)
 
 
