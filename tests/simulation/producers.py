@@ -229,8 +229,8 @@ class ProducerHost(Process):
                 self._history.add(history.Unwanted(self.world.now, task))
         for lane, futures in chosen.items():
             dropped = lane.drop([*futures])
-            left = [future for future in futures if future not in dropped]
-            self._publisher.cancel(lane, left, running)
+            places = [f.place for f in futures if f.place and f not in dropped]
+            self._publisher.cancel(lane.queue, places, running)
             for future in dropped:
                 self._unheard.discard(futures[future])
                 future.set_cancelled()
