@@ -167,6 +167,7 @@ place_units() {
 }
 
 start() {  # UNIT STAMP
+    install -d -m 755 "$root/started"
     rm -f "$root/started/$1"
     if has_systemd; then
         place_units

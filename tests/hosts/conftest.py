@@ -52,6 +52,7 @@ def boot(
             lab.up(count, **options)
             return lab
 
+        lab.down()  # What a run that was killed has left.
         try:
             yield up
         finally:

@@ -94,7 +94,7 @@ class Lab:
     def __init__(self, folder: Path, wheels: Path) -> None:
         self.folder = folder
         self.wheels = wheels
-        self.state = Path(f"/run/zqueue-lab-{os.getpid()}")
+        self.state = Path("/run/zqueue-lab")
         self.hosts: list[str] = []
         self.pair: KeyPair = make_pair()
         self.version = 1
