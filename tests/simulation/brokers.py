@@ -172,7 +172,9 @@ class BrokerHost(Process):
         if outboxes:
             for peer, frames, is_gone in outboxes.retry():
                 if not is_gone:
-                    self._system.fault("given up", self.hub.wires[peer].port.process.name)
+                    wire = self.hub.wires.get(peer)
+                    whom = "who is gone by now" if wire is None else wire.port.process.name
+                    self._system.fault("given up", whom)
                 protocol.unreachable(peer, frames, now, is_gone=is_gone)
         while messages := protocol.to_send():
             for peer, frames in messages:
