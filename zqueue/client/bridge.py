@@ -12,6 +12,9 @@ from .mailbox import Mailbox
 AHEAD_MAX = 1024
 """Items that wait for the thread at most; then the source waits. As many as it packs in a blink."""
 
+TURN_ITEMS = 64
+"""Items that are read before other coroutines have their turn."""
+
 
 class Bridge(Iterator[object]):
     """What an asynchronous source gives. `run` reads it in a loop, one thread iterates."""
@@ -27,11 +30,15 @@ class Bridge(Iterator[object]):
 
     async def run(self) -> None:
         """Read the source to its end. Cancel it to end the iteration early."""
+        count = 0
         try:
             async for item in self._source:
                 with self._changed:
                     self._items.append(item)
                     self._changed.notify_all()
+                count += 1
+                if not count % TURN_ITEMS:
+                    await asyncio.sleep(0)  # A source that never waits would keep the loop.
                 while len(self._items) >= AHEAD_MAX:
                     self._room.clear()
                     if len(self._items) >= AHEAD_MAX:
