@@ -83,8 +83,8 @@ class Broker:
     def say(self, message: Message, *frames: bytes, now: float) -> None:
         self.connection.receive([encode(message), *frames], now)
 
-    def receive(self, now: float) -> None:
-        """Read what the publisher sent."""
+    def receive(self, now: float) -> bool:
+        """Read what the publisher sent. Whether there was anything."""
         self.unread += self.connection.to_send()
         messages, self.unread = ([], self.unread) if self.stands else (self.unread, [])
         for header, *frames in messages:
@@ -103,6 +103,7 @@ class Broker:
                 self.withdraw(message.numbers + message.moved, now)
             elif isinstance(message, Goodbye | Heartbeat):
                 self.say(message, now=now)
+        return bool(messages)
 
     def withdraw(self, ranges: list[int], now: float) -> None:
         """What of these has no result was ready: it is cancelled. The others stay."""
@@ -181,11 +182,14 @@ class Publishing(RuleBasedStateMachine):
     def turn(self) -> None:
         for _ in range(50):
             self.publisher.form_batches(self.now)
-            for broker in self.brokers:
-                broker.receive(self.now)
-                self.publisher.handle(broker.connection, self.now)
+            moved = [
+                (broker.receive(self.now), self.publisher.handle(broker.connection, self.now))
+                for broker in self.brokers
+            ]
             while self.publisher.endings:
                 self.publisher.endings.popleft().give_out()
+            if not any(map(any, moved)):
+                break
         for _, stream, _, outcomes in self.streams:
             while some := stream.take():
                 outcomes += some
@@ -415,7 +419,7 @@ class Publishing(RuleBasedStateMachine):
 
 
 Publishing.TestCase.settings = settings(
-    max_examples=100,
+    max_examples=40,
     stateful_step_count=50,
     deadline=None,
     print_blob=True,
@@ -423,7 +427,7 @@ Publishing.TestCase.settings = settings(
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
 )
 
-TestPublishing = pytest.mark.timeout(300)(Publishing.TestCase)
+TestPublishing = pytest.mark.timeout(900)(Publishing.TestCase)
 
 
 class TestGivingUp:
