@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 
 from lab.wording import table
 
+from zqueue.client.ask import ask
 from zqueue.gateway.decoding import decode_lines
 from zqueue.http.asgi import Receive, Scope, Send, live
 from zqueue.http.listening import Listener
@@ -115,11 +116,11 @@ class Server:
         assert found is not None
         return int(found[1]) << 10
 
-    def load(self, script: Path, connections: int, seconds: float) -> Load:
+    def load(self, script: Path, connections: int, seconds: int) -> Load:
         """What wrk gets of it."""
         began_cpu_s, began = self.cpu_s(), perf_counter()
         done = subprocess.run(
-            ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", script,
+            ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", script,
              f"http://127.0.0.1:{self.port}/v1/queues/events"],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
@@ -137,8 +138,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def servers() -> Iterator[tuple[Server, Server]]:
-    """The floor, and a gateway beside a broker and a worker."""
+def servers() -> Iterator[tuple[Server, Server, str]]:
+    """The floor, and a gateway beside a broker and a worker; and the broker's address."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         app = Path(folder, "app.py")
         app.write_text(APP)
@@ -150,7 +151,7 @@ def servers() -> Iterator[tuple[Server, Server]]:
         )  # fmt: skip
         for server in both:
             stack.callback(server.stop)
-        yield both
+        yield (*both, cluster.broker.url)
 
 
 def script_of(folder: Path, name: str, kind: str, body: bytes, times: int) -> Path:
@@ -174,9 +175,13 @@ def decode_us() -> float:
     return 1e6 * min(took) / LINES
 
 
-def measure_load(options: argparse.Namespace, both: tuple[Server, Server]) -> list[Any]:
+def settle(url: str) -> None:
+    """Wait until the worker has done what was posted: a full queue would be measured else."""
+    wait_until(lambda: not ask(url)["queues"]["events"]["bytes"], 60, what="an empty queue")
+
+
+def measure_load(options: argparse.Namespace, bare: Server, gateway: Server, url: str) -> list[Any]:
     """Rows of the table."""
-    bare, gateway = both
     singles: list[tuple[Load, Load]] = []
     lines: list[Load] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -187,7 +192,9 @@ def measure_load(options: argparse.Namespace, both: tuple[Server, Server]) -> li
                 bare.load(one, CONNECTIONS, options.seconds),
                 gateway.load(one, CONNECTIONS, options.seconds),
             ))  # fmt: skip
+            settle(url)
             lines.append(gateway.load(many, STREAM_CONNECTIONS, options.seconds))
+            settle(url)
     floor_us, median = decode_us(), statistics.median
     of_line_us = median(load.cpu_us for load in lines) / LINES
     return [
@@ -248,7 +255,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each load")
+    parser.add_argument("--seconds", type=int, default=2, help="of each load")
     parser.add_argument("--floor", type=int, metavar="PORT", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.floor is not None:
@@ -261,7 +268,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with servers() as both:
         idle = measure_idle(both[1])
-        print(table(("what", "measured"), [*measure_load(options, both), *idle]))
+        print(table(("what", "measured"), [*measure_load(options, *both), *idle]))
     return 0
 
 
