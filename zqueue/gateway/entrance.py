@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import MutableMapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -150,7 +151,7 @@ async def _answer_early(send: Send, whole: Answer, body: Body) -> None:
         await answer(send, whole, *ALWAYS)
         return
 
-    async def send_most(message: dict[str, Any]) -> None:
+    async def send_most(message: MutableMapping[str, Any]) -> None:
         await send({**message, "more_body": True} if "body" in message else message)
 
     await answer(send_most, whole, *ALWAYS, CLOSE)
