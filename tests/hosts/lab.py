@@ -268,9 +268,17 @@ class Load:
         wait_until(lambda: self._lab.ran().total() >= runs + tasks, WORK_S, every=0.1,
                    what=lambda: ("runs", self._lab.ran().total()))  # fmt: skip
 
+    def stop(self) -> None:
+        """Send no more once the batch that is under way is confirmed."""
+        self._stop.touch()
+
+    def waiting(self) -> set[int]:
+        """Tasks that were confirmed and have not run."""
+        return self.confirmed() - set(self._lab.ran())
+
     def finish(self) -> Counter[int]:
         """Send no more, and wait until each task that was confirmed has run. Returns how often."""
-        self._stop.touch()
+        self.stop()
         assert self._process.wait(COMMAND_S) == 0, self._said()
         confirmed = self.confirmed()
         assert confirmed

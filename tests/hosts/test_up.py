@@ -122,9 +122,11 @@ def test_scale_and_restart(cluster: Lab, load: Callable[..., Load]):
 
 
 def test_down_leaves_the_queues_and_up_serves_them(cluster: Lab, load: Callable[..., Load]):
-    work = load(wait_s=0.2)
+    work = load(wait_s=0.02)
     work.flows(20)
     assert cluster.last("down") == "3 of 3 down"
+    assert work.waiting(), "workers end first, and what is sent then stays"
+    work.stop()
     for host in cluster.hosts:
         assert cluster.on(host, "systemctl list-units --plain --no-legend 'zqueue-*'") == ""
         assert cluster.on(host, "pgrep -u zqueue || true") == ""
