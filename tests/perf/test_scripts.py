@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,19 @@ def test_waiting() -> None:
 def test_idle() -> None:
     out = run("idle.py", "--peers", "2", "5", "--windows", "2", "--seconds", "0.2").stdout
     assert re.findall(r"^\| (\d) \| +[\d.]+ %", out, re.M) == ["2", "5"]
+
+
+@pytest.mark.skipif(find_spec("locust") is None, reason="needs perf/requirements.txt")
+def test_scenarios_count_what_is_lost(tmp_path: Path) -> None:
+    options = ("full", "--seconds", "8", "--rate", "40", "--only-counts", "--out", str(tmp_path))
+    out = run("scenarios/run.py", *options).stdout
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines()]
+    rows = {row[0]: row[1] for row in cells if len(row) > 1}
+    assert (rows["posts"], rows["accepted, and lost"], rows["not answered"]) == ("320", "0", "0")
+    assert int(rows["429: the queue is full"]) > 0
+    posts = json.loads((tmp_path / "full.json").read_text())
+    assert sorted({post[4] for post in posts}) == [202, 429]
+    assert (tmp_path / "report.md").read_text().count("## full") == 1
 
 
 def test_metering_says_what_it_needs(tmp_path: Path) -> None:

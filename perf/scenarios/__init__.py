@@ -1,0 +1,1 @@
+"""Load scenarios for the HTTP gateway: run.py."""
