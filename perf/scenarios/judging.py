@@ -11,6 +11,9 @@ from lab.measure import percentile, percentiles
 from scenarios.plans import Scenario, Span
 from scenarios.site import Post, Seen
 
+SENT_MIB_MAX = 64
+"""The gateway holds no more of all bodies and batches together."""
+
 
 class Found(NamedTuple):
     """What one run found."""
@@ -21,6 +24,8 @@ class Found(NamedTuple):
     posts: Sequence[Post]
     noted: Counter[int]
     seen: Sequence[Seen]
+    reader_bytes: tuple[int, int] = (0, 0)
+    """What the slow reader has sent and read."""
 
 
 class Check(NamedTuple):
@@ -51,6 +56,9 @@ def rows(found: Found) -> list[tuple[str, str]]:
          f"{min(refused):.1f}, {max(refused):.1f}" if refused else "none"),
         ("accepted, p50, p95, p99, most, ms",
          ", ".join(f"{latency[name]:.1f}" for name in latency)),
+        ("accepted, p50, p99, before and after, ms",
+         ", ".join(f"{_late(found, span, p):.1f}"
+                   for span in (found.scenario.before, found.scenario.after) for p in (50, 99))),
         ("sent late, p50, p95, p99, most, ms", ", ".join(f"{late[name]:.1f}" for name in late)),
         ("run twice, as at-least-once allows", f"{doubled:,}"),
         ("run, though refused or not answered",
@@ -75,8 +83,13 @@ def checks(found: Found) -> list[Check]:
         made.append(Check("429: the queue is full", full, "≥ 1", full >= 1))
     elif not scenario.durable:
         made.append(_none("refused", len(refused), timed=True))
-    before, after = _p50(found, scenario.before), _p50(found, scenario.after)
+    before, after = _late(found, scenario.before, 50), _late(found, scenario.after, 50)
     made.append(_at_most("p50 after / before", after / before, scenario.slower_max))
+    if scenario.reads_slowly:
+        sent, read = found.reader_bytes
+        made.append(Check("bytes that the slow reader got", read, "≥ 1", read >= 1))
+        mib = round(sent / 2**20, 1)
+        made.append(Check("MiB that it could send", mib, f"≤ {SENT_MIB_MAX}", mib <= SENT_MIB_MAX))
     if scenario.grows_max:
         early = next(one for one in found.seen if one.at >= found.seconds / 4)
         grew = (found.seen[-1].gateway + found.seen[-1].broker) / (early.gateway + early.broker)
@@ -97,7 +110,7 @@ def _within(found: Found, span: Span) -> list[Post]:
     return [post for post in found.posts if first <= post.due < last]
 
 
-def _p50(found: Found, span: Span) -> float:
-    """NaN, which no threshold holds for, if nothing was accepted then."""
+def _late(found: Found, span: Span, percent: float) -> float:
+    """A percentile of the latency, ms. NaN, for which no threshold holds, if none was accepted."""
     taken = sorted(post.latency_ms for post in _within(found, span) if post.status == 202)
-    return percentile(taken, 50) if taken else float("nan")
+    return percentile(taken, percent) if taken else float("nan")

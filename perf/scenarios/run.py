@@ -52,8 +52,10 @@ def run(scenario: Scenario, rate: float, seconds: float) -> Found:
                 happens.pop(0)[2](site)
             seen.append(site.seen(at))
             sleep(seconds * SEEN_EVERY)
-        posts = site.posts()
-        return Found(scenario, seconds, len(site.due), posts, site.noted(), seen)
+        posts, noted = site.posts(), site.noted()
+        reader = site.slow_reader
+        of_reader = (reader.sent_bytes, reader.read_bytes) if reader else (0, 0)
+        return Found(scenario, seconds, len(site.due), posts, noted, seen, of_reader)
 
 
 def report(name: str, found: Found, only_counts: bool) -> tuple[str, bool]:
@@ -89,9 +91,10 @@ def main() -> int:
     sections, all_hold = [], True
     for name in names:
         load = os.getloadavg()[0]
-        found = run(SCENARIOS[name], options.rate, options.seconds)
+        seconds = options.seconds * SCENARIOS[name].times
+        found = run(SCENARIOS[name], options.rate, seconds)
         text, holds = report(name, found, options.only_counts)
-        text += f"\n{options.rate:g} posts/s, {options.seconds:g} s; load before: {load:.1f}\n"
+        text += f"\n{options.rate:g} posts/s, {seconds:g} s; load before: {load:.1f}\n"
         print(text, flush=True)
         sections.append(text)
         all_hold &= holds

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from lab.usage import rss_bytes
 
 from scenarios.plans import Scenario, due
+from scenarios.slow_reader import SlowReader
 from zqueue.testing import Cluster
 
 HERE = Path(__file__).parent
@@ -56,11 +57,12 @@ class Site(Cluster):
 
     def __init__(self, scenario: Scenario, rate: float, seconds: float, data: Path) -> None:
         self.due = list(due(scenario, rate, seconds))
-        self._users = max(USERS, int(WAITED_S * rate)) if scenario.events else USERS
+        self._users = max(USERS, int(WAITED_S * rate)) if scenario.waits else USERS
         holds = int(len(self.due) * scenario.holds) * BODY_BYTES
         bounds = ("--queue-bytes", str(holds)) if holds else ()
         durable = ("--data-dir", str(data), "--durability", "os") if scenario.durable else ()
         super().__init__(broker_options=bounds + durable)
+        self.slow_reader: SlowReader | None = None
         self._record = self.folder / "record"
         os.environ["RECORD"] = str(self._record)
         with self._left_on_error():
@@ -94,6 +96,11 @@ class Site(Cluster):
         with urllib.request.urlopen(asked, timeout=30):
             pass
 
+    def read_slowly(self) -> None:
+        """Let one client read slowly, until the end."""
+        self.slow_reader = SlowReader(self.port)
+        self._leaving.callback(self.slow_reader.end)
+
     def posts(self) -> list[Post]:
         """Wait for the end of the load: what came of each post that was answered in time."""
         if self._load.wait(2 * ANSWER_S):
@@ -103,6 +110,8 @@ class Site(Cluster):
 
     def noted(self) -> Counter[int]:
         """How often the workers had each number, when nothing is left to do."""
+        if self.slow_reader is not None:
+            self.slow_reader.end()
         self.gateway.stop()
         self.broker.wait_idle(LEFT_S)
         return Counter(map(int, self._record.read_bytes().split()))

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from lab.components import CATALOGUE
 from lab.lab import PROBE as SCALE
 from lab.lab import Lab
 from lab.result import KINDS, Component
+from scenarios.plans import SCENARIOS, due
 
 PERF = Path(__file__).parents[2] / "perf"
 
@@ -71,6 +73,17 @@ def test_waiting() -> None:
 def test_idle() -> None:
     out = run("idle.py", "--peers", "2", "5", "--windows", "2", "--seconds", "0.2").stdout
     assert re.findall(r"^\| (\d) \| +[\d.]+ %", out, re.M) == ["2", "5"]
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_posts_are_due_as_the_rates_say(name: str) -> None:
+    scenario = SCENARIOS[name]
+    dues = list(due(scenario, 100.0, 20.0))
+    assert dues == sorted(dues)
+    for (begin, low), (end, high) in pairwise(scenario.rates):
+        wanted = (low + high) / 2 * (end - begin) * 2_000
+        found = sum(begin * 20 < at <= end * 20 + 1e-6 for at in dues)
+        assert abs(found - wanted) <= 1.01
 
 
 @pytest.mark.skipif(find_spec("locust") is None, reason="needs perf/requirements.txt")
