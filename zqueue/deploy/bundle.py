@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 from ..errors import ConfigError, ZQueueError
 from ..version import __version__
-from .facts import Facts
+from .facts import BROKER_UNIT, METRICS_UNIT, Facts
 from .inventory import Inventory, is_file
-from .release import Shipped, digest
+from .release import WORKER_TEMPLATE, Shipped, digest
 
 FILES = Path(__file__).parent / "files"
 PACKAGE = "zqueue-pool"
@@ -183,7 +183,8 @@ def shipped(inventory: Inventory, folder: Path) -> Shipped:
     if sum(map(len, apps.values())) > SHIPPED_BYTES_MAX:
         raise ConfigError(f"the apps' files are over {SHIPPED_BYTES_MAX >> 20} MiB: ship data "
                           "another way")  # fmt: skip
-    units = {path.name: path.read_bytes() for path in sorted((FILES / "systemd").iterdir())}
+    served = (BROKER_UNIT, METRICS_UNIT, WORKER_TEMPLATE)
+    units = {name: (FILES / "systemd" / name).read_bytes() for name in served}
     rules = [FILES / "prometheus" / name for name in ("prometheus.yml", "zqueue.rules.yml")]
     monitoring = [*rules, FILES / "grafana" / "zqueue.json"]
     return Shipped(apps, units, {path.name: path.read_bytes() for path in monitoring})

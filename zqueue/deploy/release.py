@@ -18,6 +18,7 @@ ROOT, ETC = "/opt/zqueue", "/etc/zqueue"
 CURRENT = f"{ROOT}/current"
 DIGEST_CHARS = 16
 
+WORKER_TEMPLATE = "zqueue-worker@.service"
 METRICS_LISTEN = "127.0.0.1:9464"
 
 PLACES = {
@@ -86,7 +87,7 @@ def make_release(inventory: Inventory, host: Host, venv: str, shipped: Shipped) 
         env = f"ZQUEUE_APP={place}\nZQUEUE_WORKER_PROCESSES={count}\n".encode()
         files[f"worker-{app}.env"] = env
         parts = [part for path in sorted(apps) for part in (path, apps[path])]
-        serve(worker_unit(app), "zqueue-worker@.service", env, json.dumps(tables["worker"]), *parts)
+        serve(worker_unit(app), WORKER_TEMPLATE, env, json.dumps(tables["worker"]), *parts)
     files["starts"] = "".join(f"{unit} {stamp}\n" for unit, stamp in units.items()).encode()
     parts = [part for path in sorted(files) for part in (path, files[path])]
     return Release(digest(venv, *parts), venv, files, units)
