@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,9 @@ from lab.components import CATALOGUE
 from lab.lab import PROBE as SCALE
 from lab.lab import Lab
 from lab.result import KINDS, Component
+from scenarios.judging import Found, checks
 from scenarios.plans import SCENARIOS, due
+from scenarios.site import Post
 
 PERF = Path(__file__).parents[2] / "perf"
 
@@ -84,6 +87,24 @@ def test_posts_are_due_as_the_rates_say(name: str) -> None:
         wanted = (low + high) / 2 * (end - begin) * 2_000
         found = sum(begin * 20 < at <= end * 20 + 1e-6 for at in dues)
         assert abs(found - wanted) <= 1.01
+
+
+@pytest.mark.parametrize(
+    ("status", "noted", "missed"),
+    [
+        (202, {1: 1}, []),
+        (202, {1: 2}, []),
+        (202, {}, ["accepted, and lost"]),
+        (503, {}, []),
+        (0, {1: 1}, ["not answered"]),
+    ],
+    ids=["run", "run twice", "lost", "refused", "no answer"],
+)
+def test_what_is_lost_is_missed(status: int, noted: dict[int, int], missed: list[str]) -> None:
+    posts = [Post(0, 0.5, 0.5, 0.6, 202, False), Post(1, 5.0, 5.0, 5.1, status, True)]
+    found = Found(SCENARIOS["killed"], 10.0, 2, posts, Counter({0: 1, **noted}), [])
+    made = [check for check in checks(found) if not check.timed]
+    assert [check.text for check in made if not check.holds] == missed
 
 
 @pytest.mark.skipif(find_spec("locust") is None, reason="needs perf/requirements.txt")
