@@ -11,7 +11,7 @@
 #   keyring                  make the keys that are missing (keyring.json); print the public halves
 #   switch RELEASE           the one rename: from now on services start with it
 #   start UNIT STAMP | stop UNIT | reload UNIT
-#   info                     what the broker here says of itself, as JSON
+#   info URL                 what the broker there says of itself, as JSON
 #   logs LINES follow|end    what the services here have said
 #   remove | purge           end all services; purge: with their software, keys and queues
 set -eu
@@ -35,7 +35,7 @@ key_fact() {  # PATH: all of a key file but the secret
     [ -f "$etc/$1" ] || return 0
     echo "key $1 $(stat -c '%a %U' "$etc/$1") $(sed -n 's/^public = "\([^"]*\)"$/\1/p' "$etc/$1")"
     for what in broker_keys urls; do
-        found=$(sed -n "s/^$what = \\[\"\\(.*\\)\"\\]\$/\\1/p" "$etc/$1" | sed 's/", "/ /g')
+        found=$(sed -n "s/^$what = //p" "$etc/$1" | grep -o '"[^"]*"' | tr -d '"' | tr '\n' ' ')
         [ -z "$found" ] || echo "$what $1 $found"
     done
 }
@@ -242,8 +242,8 @@ plain_stop() {  # UNIT
     rm -f "$run/$1.pid"
 }
 
-info() {
-    "$root/current/venv/bin/zqueue" info --json --key-file "$etc/observe.key"
+info() {  # URL
+    "$root/current/venv/bin/zqueue" info --json --key-file "$etc/observe.key" --url "$1"
 }
 
 logs() {  # LINES follow|end

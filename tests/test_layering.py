@@ -110,7 +110,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli_keys": {"auth", "config", "errors", "options"},
     "cli_gateway": {"auth", "config", "errors", "gateway", "options"},
     "cli_store": {"errors", "options", "store"},
-    "deploy": {"auth", "errors", "version"},
+    "deploy": {"auth", "config", "errors", "version"},
     "cli_deploy": {"config", "deploy", "errors", "options"},
     "cli_trying": {"bench", "demo", "options", "up"},
     "cli": {

@@ -227,7 +227,7 @@ def status(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
         rollout.look()
         if not as_json:
             for name, key in rollout.broker_keys().items():
-                _tell(name, f"broker {key} at {', '.join(rollout.inventory.urls())}")
+                _tell(name, f"broker {key} at {rollout.inventory.url_of(name)}")
             for host in rollout.chosen:
                 facts = rollout.facts[host.name]
                 states = [f"{unit.removesuffix('.service')} {now.state}"
@@ -255,7 +255,7 @@ def rotate(ctx: click.Context, /, finish: bool, as_json: bool, **options: Any) -
         for name, key in rollout.rotate(finish=finish).items():
             which = "the broker's key is" if finish else "add to broker_keys of producers' files:"
             _tell(name, f"{which} {key}")
-        _finish(rollout, rollout.problems(), "ready", as_json)
+        _finish(rollout, rollout.settled(), "ready", as_json)
 
 
 @deploy.command(epilog=EXIT_CODES)
@@ -391,7 +391,8 @@ def _checked_plan(rollout: Rollout, *, new_keys: bool = False) -> Plan:
 
 def _perform(rollout: Rollout, plan: Plan, as_json: bool) -> None:
     rollout.perform(plan)
-    _finish(rollout, rollout.problems(), "ready", as_json, plan=plan)
+    problems = rollout.problems() if plan.is_empty() else rollout.settled()
+    _finish(rollout, problems, "ready", as_json, plan=plan)
 
 
 def _show(plan: Plan, as_json: bool) -> None:

@@ -106,25 +106,31 @@ def add(
 
 @keys.command(epilog=EXIT_CODES)
 @click.argument("name")
-@click.option("--broker-key", metavar="KEY", required=True, show_envvar=True,
-              help="The broker's public key, as 'zqueue keys init' and 'ls' print it.")  # fmt: skip
-@click.option("--url", metavar="URL", default=DEFAULT_URL, show_envvar=True,
+@click.option("--broker-key", metavar="KEY", required=True, multiple=True, show_envvar=True,
+              help="The broker's public key, as 'zqueue keys init' and 'ls' print it. Of several "
+                   "brokers each, in the order of --url.")  # fmt: skip
+@click.option("--url", metavar="URL", default=(DEFAULT_URL,), multiple=True, show_envvar=True,
               help="Where the broker is.")  # fmt: skip
 @click.option("-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), show_envvar=True,
               help="Where the key file is written.  [default: NAME.key]")  # fmt: skip
-def make(name: str, broker_key: str, url: str, output: str | None) -> None:
+def make(name: str, broker_key: tuple[str, ...], url: tuple[str, ...], output: str | None) -> None:
     """Make a client's pair where it is used, and print its public key, for 'keys add --public'.
 
     The secret never leaves this machine.
 
     \b
     zqueue keys make worker-h2 --broker-key 'KEY' --url tcp://10.0.0.1:5555
+    zqueue keys make web --broker-key=K1 --url tcp://h1:5555 --broker-key=K2 --url tcp://h2:5555
     """
     _check_name(name)
-    _check_key(broker_key)
-    Address.parse(url)
+    for key in broker_key:
+        _check_key(key)
+    Address.parse_all(",".join(url))
+    if len(broker_key) != len(url):
+        raise ConfigError(f"{len(broker_key)} --broker-key and {len(url)} --url: give one for each")
     pair = files.make_pair()
-    lines = files.client_lines(ClientKey(name, pair, (broker_key,), (url,)))
+    brokers = {each: (key,) for each, key in zip(url, broker_key, strict=True)}
+    lines = files.client_lines(ClientKey.of(name, pair, brokers))
     files.write_secret(Path(output or f"{name}.key"), lines)
     click.echo(pair.public)
 

@@ -41,6 +41,17 @@ def test_what_is_written_is_read(path: Path, key: ClientKey, tmp_path: Path) -> 
     assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o700
 
 
+def test_a_client_of_several_brokers_has_the_key_of_each(tmp_path: Path, key: ClientKey) -> None:
+    brokers = {URL: ("a" * 40,), "tcp://10.0.0.2:5555": ("b" * 40, "c" * 40)}
+    write_secret(tmp_path / "web.key", client_lines(ClientKey.of("web", key.pair, brokers)))
+    found = read_client_key(str(tmp_path / "web.key"))
+    assert found.urls == tuple(brokers)
+    assert {url: found.keys_of(url) for url in brokers} == brokers
+    with pytest.raises(ConfigError, match=r"no key of the broker at tcp://10\.0\.0\.3:5555"):
+        found.keys_of("tcp://10.0.0.3:5555")
+    assert ClientKey.of("web", key.pair, {URL: key.broker_keys}) == key
+
+
 def test_a_key_file_is_not_written_over(path: Path, key: ClientKey) -> None:
     with pytest.raises(ConfigError, match="is there"):
         write_secret(path, client_lines(key))
@@ -68,6 +79,8 @@ def test_what_is_no_key_file(path: Path, tmp_path: Path, key: ClientKey) -> None
     for lines, says in (
         (client_lines(key._replace(broker_keys=())), "broker_keys"),
         (client_lines(key._replace(broker_keys=("short",))), "broker_keys"),
+        (client_lines(key._replace(keys_by_url={URL: ()})), "broker_keys"),
+        (client_lines(key._replace(keys_by_url={URL: ("short",)})), "broker_keys"),
         (broker_lines(key.pair), "broker_keys"),
         ([*client_lines(key)[:4], f'public = "{make_pair().public}"',
           f'secret = "{key.pair.secret}"'], "is not the public key of secret"),

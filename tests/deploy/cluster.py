@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from zqueue.deploy.facts import BROKER_UNIT, METRICS_UNIT, Facts, KeyFile, Unit
+from zqueue.deploy.facts import BROKER_UNIT, METRICS_UNIT, Facts, KeyFile, Unit, broker_words
 from zqueue.deploy.inventory import Inventory, parse_inventory
 from zqueue.deploy.plan import all_publics, clients_text, files_of
 from zqueue.deploy.release import Release, Shipped, make_release
@@ -27,6 +27,8 @@ workers = { wordcount = 4, mail = 1 }
 [broker]
 data_dir = "/var/lib/zqueue/queues"
 """
+
+TWO = TEXT.replace('["h1"]', '["h1", "h2"]')
 
 BROKER_PUBLIC = "B" * 40
 VENV = "0123456789abcdef"
@@ -67,19 +69,26 @@ def public(file: str, host: str) -> str:
     return f"{file[0]}{host}".ljust(40, "x")
 
 
+def broker_public(host: str) -> str:
+    """The same of a broker."""
+    return BROKER_PUBLIC if host == "h1" else public("Broker", host)
+
+
 def running(inventory: Inventory, found: dict[str, Release] | None = None) -> dict[str, Facts]:
     """Hosts that are as their releases say."""
     hosts = {}
+    brokers = {inventory.url_of(name): (broker_public(name),) for name in inventory.brokers}
+    words = broker_words(brokers)
     for name, release in (found or releases(inventory)).items():
         facts = hosts[name] = bare(name)
         facts.current, facts.releases, facts.venvs = release.id, {release.id}, {VENV}
         for number, (unit, stamp) in enumerate(release.units.items(), 100):
             facts.units[unit] = Unit("active", number, stamp)
         for file in files_of(inventory, inventory.hosts[name]):
-            key = KeyFile(0o600, "zqueue", public(file, name), (BROKER_PUBLIC,), inventory.urls())
+            key = KeyFile(0o600, "zqueue", public(file, name), words, inventory.urls())
             facts.keys[file] = key
         if name in inventory.brokers:
-            facts.keys["keys/broker.key"] = KeyFile(0o600, "zqueue", BROKER_PUBLIC)
+            facts.keys["keys/broker.key"] = KeyFile(0o600, "zqueue", broker_public(name))
             facts.listening = {inventory.port}
     write_list(inventory, hosts)
     return hosts

@@ -71,7 +71,7 @@ MISTAKES = {
     "another service": (TEXT.replace('ssh = "deploy', 'service = "upstart"\nssh = "deploy'),
                         "one of auto, systemd, plain"),
     "two hosts at one place": (TEXT.replace("10.0.0.13", "10.0.0.12"), "h2 and h3 are both at"),
-    "two brokers": (TEXT.replace('["h1"]', '["h1", "h2"]'), "this version runs one broker"),
+    "a broker twice": (TEXT.replace('["h1"]', '["h1", "h1"]'), "brokers must name a host"),
     "no broker": (TEXT.replace('["h1"]', "[]"), "must name a host"),
     "a port that is none": (TEXT.replace("[hosts.h1]", "port = 70000\n[hosts.h1]"), "1 to 65535"),
     "too many processes": (TEXT.replace("wordcount = 2 }", "wordcount = 9999 }"), "0 to 1,024"),

@@ -17,7 +17,8 @@ URLS = ["tcp://10.0.0.11:5555"]
 
 
 def client(broker_keys: list[str], **changes) -> dict:
-    key = {"file": "worker.key", "name": "worker-h2", "broker_keys": broker_keys, "urls": URLS}
+    brokers = dict.fromkeys(URLS, broker_keys)
+    key = {"file": "worker.key", "name": "worker-h2", "brokers": brokers}
     return {"clients": [key | {"renew": False} | changes]}
 
 
@@ -49,6 +50,14 @@ def test_a_client_keeps_its_pair_when_the_broker_changes(tmp_path: Path):
     key = read_client_key(str(tmp_path / "worker.key"))
     assert (key.pair.public, key.broker_keys, key.urls) == (public, (old, new), tuple(URLS))
     assert stat.S_IMODE((tmp_path / "worker.key").stat().st_mode) == 0o600
+
+
+def test_a_client_of_two_brokers_knows_each_by_its_key(tmp_path: Path):
+    brokers = {"tcp://10.0.0.11:5555": ["o" * 40], "tcp://10.0.0.12:5555": ["p" * 40, "q" * 40]}
+    made(tmp_path, client([], brokers=brokers))
+    key = read_client_key(str(tmp_path / "worker.key"))
+    assert key.urls == tuple(brokers)
+    assert {url: list(key.keys_of(url)) for url in brokers} == brokers
 
 
 def test_a_client_gets_another_pair_when_it_is_told_to(tmp_path: Path):

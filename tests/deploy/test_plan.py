@@ -14,7 +14,18 @@ from zqueue.deploy.plan import (
     way_back,
 )  # fmt: skip
 
-from .cluster import SHIPPED, TEXT, VENV, bare, inventory, public, releases, running, write_list
+from .cluster import (
+    SHIPPED,
+    TEXT,
+    TWO,
+    VENV,
+    bare,
+    inventory,
+    public,
+    releases,
+    running,
+    write_list,
+)
 
 WORDS, MAIL = "zqueue-worker@wordcount.service", "zqueue-worker@mail.service"
 
@@ -198,3 +209,27 @@ def test_a_list_that_somebody_changed_is_written_again():
     assert started(plan(hosts)) == {"h1": []}
     write_list(inventory(), hosts)
     assert plan(hosts).is_empty()
+
+
+def test_two_brokers_one_after_the_other():
+    hosts = running(inventory(TWO))
+    assert plan(hosts, TWO).is_empty()
+    made = make_plan(inventory(TWO), releases(inventory(TWO)), hosts, restarts=True)
+    assert hosts_of(made) == [["h1"], ["h2"], ["h3"]]
+
+
+def test_another_broker_joins_and_every_client_learns_its_key():
+    made = plan(running(inventory()), TWO)
+    assert [(step.host, step.is_broker) for step in made.keys] == [
+        ("h1", False), ("h2", True), ("h3", False)]  # fmt: skip
+    assert hosts_of(made) == [["h1"], ["h2"], ["h3"]]
+    assert BROKER_UNIT in started(made)["h2"]
+    assert BROKER_UNIT not in started(made)["h1"]
+
+
+def test_brokers_that_change_places_change_their_clients():
+    hosts = running(inventory(TWO))
+    one, other = (hosts[name].keys["keys/broker.key"] for name in ("h1", "h2"))
+    hosts["h1"].keys["keys/broker.key"], hosts["h2"].keys["keys/broker.key"] = other, one
+    assert [step.files for step in plan(hosts, TWO).keys] == [
+        ("observe.key",), ("observe.key", "worker.key"), ("worker.key",)]  # fmt: skip

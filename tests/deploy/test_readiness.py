@@ -7,7 +7,7 @@ from typing import Any
 from zqueue.deploy.facts import BROKER_UNIT, Facts
 from zqueue.deploy.readiness import LISTED_MAX, Losses, harm, unready
 
-from .cluster import inventory, running
+from .cluster import TWO, inventory, running
 
 HOST = inventory().hosts["h3"]
 
@@ -16,16 +16,17 @@ def facts() -> Facts:
     return running(inventory())["h3"]
 
 
-def info(workers: int = 5, **changes: Any) -> dict[str, Any]:
+def info(workers: int = 5, **changes: Any) -> dict[str, dict[str, Any]]:
     """What a broker says with which all of h3 are."""
     units = facts().units
-    return {
+    told = {
         "pid": running(inventory())["h1"].units[BROKER_UNIT].pid,
         "supervisors": [{"host": "h3", "pid": unit.pid} for unit in units.values()],
         "workers": [{"host": "h3"}] * workers + [{"host": "h2"}] * 9,
         "counters": {"workers_lost": 3, "dead": 2},
         **changes,
     }
+    return {"h1": told}
 
 
 def test_all_are_there():
@@ -52,7 +53,7 @@ def test_a_service_that_has_ended():
 
 
 def test_no_broker():
-    assert unready(HOST, facts(), None) == ["no broker answers"]
+    assert unready(HOST, facts(), {}) == ["no broker answers"]
 
 
 def test_a_broker_of_before_or_one_that_still_looks_through_its_queues():
@@ -65,7 +66,17 @@ def test_a_broker_of_before_or_one_that_still_looks_through_its_queues():
 
 def test_a_broker_lists_only_so_many():
     many = [{"host": "h2"}] * LISTED_MAX
-    assert unready(HOST, facts(), info(0) | {"workers": many}) == []
+    assert unready(HOST, facts(), {"h1": info(0)["h1"] | {"workers": many}}) == []
+
+
+def test_two_brokers():
+    """Workers must be with each that answers; a host that has one needs its own."""
+    both = {**info(), "h2": info(4)["h1"]}
+    assert unready(HOST, facts(), both) == ["4 of 5 workers are with the broker of h2"]
+    both = {**info(), "h2": info()["h1"]}
+    assert unready(HOST, facts(), both) == []
+    host, found = inventory(TWO).hosts["h2"], running(inventory(TWO))["h2"]
+    assert "its broker does not answer" in unready(host, found, info())
 
 
 def test_harm_is_what_has_grown():
@@ -75,3 +86,5 @@ def test_harm_is_what_has_grown():
     assert harm(before, info(counters={"workers_lost": 5, "dead": 3})) == [
         "2 workers were lost", "1 tasks became dead letters",
     ]  # fmt: skip
+    assert harm(before, {}) == ["the broker of h1 does not answer"]
+    assert harm({}, info()) == [], "one that did not answer before"

@@ -52,7 +52,7 @@ def note(number, wait_s):
 
 INVENTORY = """\
 [cluster]
-brokers = ["h1"]
+brokers = {brokers}
 apps = {{ load = "load.py" }}
 wheels = "{wheels}"
 {hosts}
@@ -88,6 +88,11 @@ def refusal() -> str:
     return ""
 
 
+def url_of(host: str) -> str:
+    """Where a host's broker is."""
+    return f"tcp://10.99.0.{10 + int(host[1:])}:5555"
+
+
 class Lab:
     """Hosts h1, h2, …, as long as they are up."""
 
@@ -96,17 +101,20 @@ class Lab:
         self.wheels = wheels
         self.state = Path("/run/zqueue-lab")
         self.hosts: list[str] = []
+        self.brokers: list[str] = []
         self.pair: KeyPair = make_pair()
         self.version = 1
 
-    def up(self, count: int, *, workers: int = 2) -> None:
+    def up(self, count: int, *, workers: int = 2, brokers: int = 1) -> None:
         """Boot them, and write an inventory of them all."""
         self.do("up", str(count))
         self.hosts = [f"h{n}" for n in range(1, count + 1)]
+        self.brokers = self.hosts[:brokers]
         self.write_app(1)
         hosts = "".join(HOST.format(n=n, address=10 + n, workers=workers)
                         for n in range(1, count + 1))  # fmt: skip
-        text = INVENTORY.format(wheels=self.wheels, hosts=hosts, key=self.pair.public)
+        text = INVENTORY.format(wheels=self.wheels, hosts=hosts, key=self.pair.public,
+                                brokers=json.dumps(self.brokers))  # fmt: skip
         self.inventory.write_text(text)
 
     def down(self) -> None:
@@ -197,20 +205,20 @@ class Lab:
     def write_key(self) -> Path:
         """The key file of a producer in the hosts' network."""
         path = self.folder / "load.key"
-        keys = tuple(self.broker_keys())
-        key = ClientKey("load", self.pair, keys, ("tcp://10.99.0.11:5555",))
+        brokers = {url_of(host): tuple(self.broker_keys(host)) for host in self.brokers}
+        key = ClientKey.of("load", self.pair, brokers)
         write_secret(path, client_lines(key), replace=True)
         return path
 
-    def broker_keys(self) -> list[str]:
-        """The broker's public key, and the next one."""
+    def broker_keys(self, host: str = "h1") -> list[str]:
+        """The public key of a broker, and the next one."""
         command = "sed -n 's/^public = \"\\(.*\\)\"$/\\1/p' /etc/zqueue/keys/broker*.key"
-        return sorted(self.on("h1", command).split())
+        return sorted(self.on(host, command).split())
 
     def info(self, host: str = "h1") -> dict[str, Any]:
         """What the broker says, asked on its own host."""
-        text = self.on(host, "/opt/zqueue/current/venv/bin/zqueue info --json "
-                             "--key-file /etc/zqueue/observe.key")  # fmt: skip
+        text = self.on(host, "/opt/zqueue/current/venv/bin/zqueue info --json --key-file "
+                             f"/etc/zqueue/observe.key --url {url_of(host)}")  # fmt: skip
         found: dict[str, Any] = json.loads(text)
         return found
 

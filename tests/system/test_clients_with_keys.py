@@ -211,6 +211,34 @@ def test_keys_change_in_two_steps(start, place, run):
     assert health("new.key") == UNREACHABLE
 
 
+def test_two_brokers_with_keys_of_their_own(place, run, processes, tmp_path):
+    """A client has one pair, and knows each of them by its key."""
+    second = tmp_path / "second"
+    second.mkdir()
+    keys(second, "init")
+    urls = [f"tcp://127.0.0.1:{free_port()}" for _ in range(2)]
+    named = []
+    for url, folder in zip(urls, (place, second), strict=True):
+        named += ["--url", url, f"--broker-key={read_broker_pair(str(folder / 'keys')).public}"]
+    public = keys(second, "make", "both", *named).strip()
+    both, swapped = second / "both.key", second / "swapped.key"
+    swapped.write_text(both.read_text().replace(urls[0], "there")
+                       .replace(urls[1], urls[0]).replace("there", urls[1]))  # fmt: skip
+    swapped.chmod(0o600)
+    for url, folder in zip(urls, (place, second), strict=True):
+        keys(folder, "add", "both", "--role", "admin", f"--public={public}")
+        Broker(processes, f"{url}?key={both}", (*QUICK, "--keys", str(folder / "keys")))
+
+    def health(url, key):
+        return run("health", "--timeout", "2", "--url", url, "--key-file", str(key)).returncode
+
+    for url in urls:
+        wait_until(lambda url=url: health(url, both) == 0, timeout=60)
+        assert health(url, swapped) == UNREACHABLE
+    unknown = run("health", "--url", "tcp://127.0.0.1:1", "--key-file", str(both))
+    assert "no key of the broker at tcp://127.0.0.1:1, only of" in unknown.stderr
+
+
 def test_the_plain_lane_has_keys_too(start, place):
     ins, out = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
     keyed = start("--ingest", ins, "--egress", f"out={out}")

@@ -11,7 +11,9 @@ import dataclasses
 import os
 import stat
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError
@@ -45,6 +47,24 @@ class ClientKey(NamedTuple):
     broker_keys: tuple[str, ...]
     """The broker's public keys: two while it changes."""
     urls: tuple[str, ...]
+    keys_by_url: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """The same of several brokers, by addresses; `broker_keys` is empty then."""
+
+    @classmethod
+    def of(cls, name: str, pair: KeyPair, brokers: Mapping[str, tuple[str, ...]]) -> ClientKey:
+        """For brokers with these public keys, by addresses."""
+        if len(brokers) == 1:
+            ((url, keys),) = brokers.items()
+            return cls(name, pair, keys, (url,))
+        return cls(name, pair, (), tuple(brokers), brokers)
+
+    def keys_of(self, url: str) -> tuple[str, ...]:
+        """The public keys of the broker at an address. Raises `ConfigError`."""
+        if keys := self.keys_by_url.get(url) or self.broker_keys:
+            return keys
+        known = ", ".join(self.keys_by_url)
+        raise ConfigError(f"the key file of {self.name} has no key of the broker at {url}, only "
+                          f"of {known}: write the address as it is there")  # fmt: skip
 
 
 def make_pair() -> KeyPair:
@@ -69,15 +89,21 @@ def read_client_key(path: str) -> ClientKey:
     """A client's. Raises `ConfigError`."""
     what = _read_secret(path)
     broker_keys, urls = what.get("broker_keys"), what.get("urls", [])
-    if type(broker_keys) is not list or not 1 <= len(broker_keys) <= 2:
-        raise ConfigError(f"{path}: broker_keys must be the broker's public key, or two")
-    if not all(type(key) is str and KEY.fullmatch(key) for key in broker_keys):
-        raise ConfigError(f"{path}: broker_keys must be public keys of 40 characters")
+    by_url: dict[str, tuple[str, ...]] = {}
+    if type(broker_keys) is dict:
+        by_url = {url: _broker_keys(path, keys) for url, keys in broker_keys.items()}
+    keys = () if by_url else _broker_keys(path, broker_keys)
     if type(urls) is not list or not all(type(url) is str for url in urls):
         raise ConfigError(f"{path}: urls must be a list of addresses")
-    return ClientKey(
-        str(what.get("name", "")), _pair_of(what, path), tuple(broker_keys), tuple(urls)
-    )
+    return ClientKey(str(what.get("name", "")), _pair_of(what, path), keys, tuple(urls), by_url)
+
+
+def _broker_keys(path: str, keys: Any) -> tuple[str, ...]:
+    if type(keys) is not list or not 1 <= len(keys) <= 2:
+        raise ConfigError(f"{path}: broker_keys must be the broker's public key, or two")
+    if not all(type(key) is str and KEY.fullmatch(key) for key in keys):
+        raise ConfigError(f"{path}: broker_keys must be public keys of 40 characters")
+    return tuple(keys)
 
 
 def read_users(directory: str) -> Users:
@@ -146,11 +172,13 @@ def broker_lines(pair: KeyPair) -> list[str]:
 
 def client_lines(key: ClientKey) -> list[str]:
     """What a client's key file has."""
+    pairs = (f'"{url}" = {_list(keys)}' for url, keys in key.keys_by_url.items())
+    broker_keys = f"{{ {', '.join(pairs)} }}" if key.keys_by_url else _list(key.broker_keys)
     return [
         f"# A key for zqueue. Whoever has it is {key.name} to the broker.",
         f'name = "{key.name}"',
         f"urls = {_list(key.urls)}",
-        f"broker_keys = {_list(key.broker_keys)}",
+        f"broker_keys = {broker_keys}",
         *_pair_lines(key.pair),
     ]
 

@@ -26,6 +26,9 @@ NO_STAMP = "-"
 BROKER_UNIT, METRICS_UNIT = "zqueue-broker.service", "zqueue-metrics.service"
 
 
+BROKER_FILES = ("keys/broker.key", "keys/broker-next.key")
+
+
 def worker_unit(app: str) -> str:
     """The unit of an app's workers."""
     return f"zqueue-worker@{app}.service"
@@ -38,6 +41,7 @@ class KeyFile(NamedTuple):
     owner: str
     public: str
     broker_keys: tuple[str, ...] = ()
+    """Of several brokers with their addresses, each before its keys."""
     urls: tuple[str, ...] = ()
 
 
@@ -232,20 +236,27 @@ def _strangers(
     inventory: Inventory, host: Host, facts: Facts, hosts: Mapping[str, Facts]
 ) -> list[str]:
     """Whether its keys are of another cluster."""
-    ours = broker_publics(inventory, hosts)
+    ours = {key for keys in broker_publics(inventory, hosts).values() for key in keys}
     return [
-        f"/etc/zqueue/{name} is for another broker (key {key.broker_keys[0]}): if this host left "
+        f"/etc/zqueue/{name} is for another broker (key {key.broker_keys[-1]}): if this host left "
         f"that cluster, run 'zqueue deploy up --limit {host.name} --new-keys'"
         for name, key in facts.keys.items()
-        if ours and key.broker_keys and not set(ours) & set(key.broker_keys)
+        if ours and key.broker_keys and not ours & set(key.broker_keys)
     ]
 
 
-def broker_publics(inventory: Inventory, hosts: Mapping[str, Facts]) -> tuple[str, ...]:
-    """The brokers' public keys, as far as they are known, the next one behind each."""
-    found = []
+def broker_publics(inventory: Inventory, hosts: Mapping[str, Facts]) -> dict[str, tuple[str, ...]]:
+    """The brokers' public keys by addresses, as far as they are known, the next one behind each."""
+    found = {}
     for name in inventory.brokers:
-        for file in ("keys/broker.key", "keys/broker-next.key"):
-            if name in hosts and file in hosts[name].keys:
-                found.append(hosts[name].keys[file].public)
-    return tuple(found)
+        keys = hosts[name].keys if name in hosts else {}
+        found[inventory.url_of(name)] = tuple(keys[file].public for file in BROKER_FILES
+                                              if file in keys)  # fmt: skip
+    return found
+
+
+def broker_words(brokers: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """What facts tell of the broker keys in a key file for these brokers, by addresses."""
+    if len(brokers) == 1:
+        return next(iter(brokers.values()))
+    return tuple(word for url, keys in brokers.items() for word in (url, *keys))

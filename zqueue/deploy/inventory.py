@@ -13,13 +13,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..auth.users import EVERY_QUEUE, KEY, NAME, PATTERN, ROLES, User
+from ..config import BROKERS_MAX
 from ..errors import ConfigError
 
 HOSTS_MAX = 1_000
 APPS_MAX = 100
-BROKERS_MAX = 1
-"""A client knows one address so far."""
-
 PROCESSES_MAX = 1_024
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -83,9 +81,13 @@ class Inventory:
     clients: tuple[User, ...]
     """Producers and people, whose keys were made elsewhere."""
 
+    def url_of(self, name: str) -> str:
+        """Where clients find the broker of a host."""
+        return f"tcp://{self.hosts[name].address}:{self.port}"
+
     def urls(self) -> tuple[str, ...]:
         """Where clients find the brokers."""
-        return tuple(f"tcp://{self.hosts[name].address}:{self.port}" for name in self.brokers)
+        return tuple(map(self.url_of, self.brokers))
 
     def in_order(self) -> list[Host]:
         """The hosts, brokers first."""
@@ -217,9 +219,7 @@ def _brokers(where: str, cluster: Mapping[str, Any], hosts: Mapping[str, Host]) 
     for name in brokers:
         _known(name, hosts, f"{where} brokers", "a host of the inventory")
     if len(brokers) > BROKERS_MAX:
-        raise ConfigError(
-            f"{where} brokers names {len(brokers)} hosts: this version runs one broker; name one"
-        )
+        raise ConfigError(f"{where} brokers names {len(brokers)} hosts, and {BROKERS_MAX} may be")
     return tuple(brokers)
 
 

@@ -26,7 +26,7 @@ def keep(folder: Path, owner: str, wanted: dict[str, Any]) -> list[str]:
         owner: whom the files are to belong to; empty: who makes them.
         wanted: ``broker``: whether a broker needs its key; ``rotate``: "begin" makes the broker's
             next key, "finish" ends the present one; ``clients``: key files with ``file``, ``name``,
-            ``broker_keys``, ``urls`` and ``renew``; ``list``: the list of clients.
+            ``brokers`` (public keys by addresses) and ``renew``; ``list``: the list of clients.
     """
     told = []
     place = folder / "keys"
@@ -44,7 +44,8 @@ def keep(folder: Path, owner: str, wanted: dict[str, Any]) -> list[str]:
         path = folder / client["file"]
         has_pair = path.exists() and not client["renew"]
         pair = files.read_client_key(str(path)).pair if has_pair else files.make_pair()
-        key = ClientKey(client["name"], pair, tuple(client["broker_keys"]), tuple(client["urls"]))
+        brokers = {url: tuple(keys) for url, keys in client["brokers"].items()}
+        key = ClientKey.of(client["name"], pair, brokers)
         files.write_secret(path, files.client_lines(key), replace=True)
         _give(path, owner)
         told.append(f"public {client['file']} {pair.public}")

@@ -15,7 +15,15 @@ from typing import NamedTuple
 
 from ..auth.listing import line_of, new_list
 from ..auth.users import OBSERVE, WORK, User
-from .facts import BROKER_UNIT, METRICS_UNIT, NO_STAMP, Facts, KeyFile, broker_publics
+from .facts import (
+    BROKER_UNIT,
+    METRICS_UNIT,
+    NO_STAMP,
+    Facts,
+    KeyFile,
+    broker_publics,
+    broker_words,
+)
 from .inventory import Host, Inventory
 from .release import Release
 
@@ -161,14 +169,16 @@ def _keys(
     inventory: Inventory, host: Host, hosts: Mapping[str, Facts], renews: bool
 ) -> Keys | None:
     facts = hosts[host.name]
-    ours, urls = broker_publics(inventory, hosts), inventory.urls()
+    brokers = broker_publics(inventory, hosts)
     lacks = host.name in inventory.brokers and "keys/broker.key" not in facts.keys
 
     def is_right(file: KeyFile | None) -> bool:
-        return file is not None and (set(file.broker_keys), file.urls) == (set(ours), urls)
+        if file is None or not all(brokers.values()):
+            return False
+        return (file.broker_keys, file.urls) == (broker_words(brokers), inventory.urls())
 
     wanted = files_of(inventory, host)
-    files = tuple(f for f in wanted if renews or not ours or not is_right(facts.keys.get(f)))
+    files = tuple(f for f in wanted if renews or not is_right(facts.keys.get(f)))
     return Keys(host.name, lacks, files, renews) if lacks or files else None
 
 

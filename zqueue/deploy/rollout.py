@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..errors import ConfigError, ProtocolError, ZQueueError
 from .bundle import FILES, Kind, Wheels, default_cache, gather, shipped
-from .facts import BROKER_UNIT, Facts, Fault, find_faults, parse_facts
+from .facts import BROKER_UNIT, Facts, Fault, KeyFile, broker_publics, find_faults, parse_facts
 from .inventory import Host, Inventory
 from .plan import (
     Change,
@@ -132,13 +132,21 @@ class Rollout:
 
     def problems(self) -> dict[str, list[str]]:
         """What each chosen host lacks, by facts and the broker's word."""
-        info = self.info()
+        infos = self.infos()
         return {
-            host.name: unready(host, self.facts[host.name], info)
+            host.name: unready(host, self.facts[host.name], infos)
             if self.facts[host.name].current
             else ["nothing is installed"]
             for host in self.chosen
         }
+
+    def settled(self) -> dict[str, list[str]]:
+        """The same after a change: workers that did not change need a moment to come back to a
+        broker that did."""
+        deadline = monotonic() + self._patience.ready_s
+        while any((problems := self.problems()).values()) and monotonic() < deadline:
+            self._pause.wait(LOOK_EVERY_S)
+        return problems
 
     def broker_keys(self) -> dict[str, str]:
         """The public keys of brokers, by hosts, as far as they have one."""
@@ -146,16 +154,21 @@ class Rollout:
                  self.inventory.brokers if name in self.facts}  # fmt: skip
         return {name: file.public for name, file in files.items() if file is not None}
 
-    def info(self) -> Info | None:
-        """What the broker says of itself; None: it does not answer."""
-        host = self.inventory.hosts[self.inventory.brokers[0]]
-        if not self.facts[host.name].current:
-            return None
-        try:
-            found: Info = json.loads(self._run(host, ["info"], timeout_s=FACTS_S))
-        except (HostFailed, ValueError):
-            return None
-        return found
+    def infos(self) -> dict[str, Info]:
+        """What the brokers say of themselves, by hosts: of those that answer."""
+
+        def ask(host: Host) -> Info | None:
+            command = f"info {self.inventory.url_of(host.name)}"
+            try:
+                found: Info = json.loads(self._run(host, [command], timeout_s=FACTS_S))
+            except (HostFailed, ValueError):
+                return None
+            return found
+
+        brokers = [self.inventory.hosts[name] for name in self.inventory.brokers
+                   if self.facts[name].current]  # fmt: skip
+        told = self._each(brokers, ask)
+        return {name: info for name, info in told.items() if info is not None}
 
     # --- doing ---
 
@@ -174,10 +187,11 @@ class Rollout:
         """
         self.check()
         brokers = [self.inventory.hosts[name] for name in self.inventory.brokers]
+        if finish:  # Those that have none have it behind them: a run was interrupted.
+            brokers = [h for h in brokers if "keys/broker-next.key" in self.facts[h.name].keys]
+            if not brokers:
+                raise ConfigError("no broker has a next key: begin with 'zqueue deploy rotate'")
         for host in brokers:
-            has_next = "keys/broker-next.key" in self.facts[host.name].keys
-            if finish and not has_next:
-                raise ConfigError(f"{host.name} has no next key: begin with 'zqueue deploy rotate'")
             self.has_begun = True
             wanted = json.dumps({"rotate": "finish" if finish else "begin"}).encode()
             release = self.facts[host.name].current
@@ -193,8 +207,7 @@ class Rollout:
                 for name, found in keys.items()}  # fmt: skip
 
     def _perform_wave(self, changes: Mapping[str, Change], publics: Mapping[str, str]) -> None:
-        info = self.info()
-        before = None if info is None else Losses.of(info)
+        before = Losses.of(self.infos())
 
         def change(host: Host) -> Facts:
             return self._change_or_back(host, changes[host.name], publics, before)
@@ -229,11 +242,14 @@ class Rollout:
 
         told = self._each([h for h in self.inventory.in_order() if h.name in first], put)
         publics = all_publics(self.inventory, self.facts)
-        broker_keys = self._broker_keys(told)
+        for name, lines in told.items():
+            for _, file, public in (line.split() for line in lines if line.startswith("public ")):
+                self.facts[name].keys[file] = KeyFile(0o600, "zqueue", public)
+        brokers = broker_publics(self.inventory, self.facts)
         client_steps = [step for step in plan.keys if step.files]
 
         def make(host: Host) -> dict[str, str]:
-            return self._make_keys(host, keys[host.name], broker_keys)
+            return self._make_keys(host, keys[host.name], brokers)
 
         hosts = [self.inventory.hosts[step.host] for step in client_steps]
         for made in self._each(hosts, make).values():
@@ -255,22 +271,12 @@ class Rollout:
             self._tell(host.name, f"{stage} ({monotonic() - started:.1f} s)")
         return told.splitlines()
 
-    def _broker_keys(self, told: Mapping[str, list[str]]) -> list[str]:
-        found: dict[str, str] = {}
-        for name in self.inventory.brokers:
-            for file in ("keys/broker.key", "keys/broker-next.key"):
-                if file in self.facts[name].keys:
-                    found[f"{name} {file}"] = self.facts[name].keys[file].public
-            for line in told.get(name, []):
-                if line.startswith("public keys/"):
-                    _, file, public = line.split()
-                    found[f"{name} {file}"] = public
-        return list(found.values())
-
-    def _make_keys(self, host: Host, step: Keys, broker_keys: list[str]) -> dict[str, str]:
+    def _make_keys(
+        self, host: Host, step: Keys, brokers: Mapping[str, tuple[str, ...]]
+    ) -> dict[str, str]:
         clients = [
-            {"file": file, "name": client_name(file, host.name), "broker_keys": broker_keys,
-             "urls": self.inventory.urls(), "renew": step.renews}
+            {"file": file, "name": client_name(file, host.name), "brokers": brokers,
+             "renew": step.renews}
             for file in step.files
         ]  # fmt: skip
         wanted = json.dumps({"clients": clients}).encode()
@@ -282,7 +288,11 @@ class Rollout:
                 if file in files_of(self.inventory, host)}  # fmt: skip
 
     def _change_or_back(
-        self, host: Host, change: Change, publics: Mapping[str, str], before: Losses | None
+        self,
+        host: Host,
+        change: Change,
+        publics: Mapping[str, str],
+        before: Mapping[str, Losses],
     ) -> Facts:
         """Change a host and wait until it is ready; if it fails, undo that."""
         was = self.facts[host.name]
@@ -322,22 +332,22 @@ class Rollout:
             self._tell(host.name, f"{change} ({monotonic() - started:.1f} s)")
         return facts
 
-    def _wait_ready(self, host: Host, facts: Facts, change: Change, before: Losses | None) -> Facts:
+    def _wait_ready(
+        self, host: Host, facts: Facts, change: Change, before: Mapping[str, Losses]
+    ) -> Facts:
         """Until a host works again, and then a while longer if it had worked before."""
         self.facts[host.name] = facts
         deadline = monotonic() + self._patience.ready_s
-        while missing := unready(host, facts, info := self.info()):
+        while missing := unready(host, facts, self.infos()):
             if monotonic() > deadline:
                 within = f"within {self._patience.ready_s:g} s"
                 raise HostUnready(host.name, f"it is not ready {within}: {', '.join(missing)}")
             self._pause.wait(LOOK_EVERY_S)
             self.facts[host.name] = facts = self._ask(host, [])
         is_broker = host.name in self.inventory.brokers
-        if change.before and change.starts and not is_broker and before is not None:
+        if change.before and change.starts and not is_broker:
             self._pause.wait(self._patience.watch_s)
-            info = self.info()
-            lost = ["no broker answers"] if info is None else harm(before, info)
-            if lost:
+            if lost := harm(before, self.infos()):
                 raise HostUnready(host.name, f"it does harm: {', '.join(lost)}")
         self._tell(host.name, "ready")
         return facts

@@ -43,7 +43,7 @@ def connect(socket: zmq.Socket[bytes], url: str, key: ClientKey) -> None:
     """Connect with a key. While the broker's changes there are two of it, and one will do."""
     socket.setsockopt(zmq.CURVE_PUBLICKEY, key.pair.public.encode())
     socket.setsockopt(zmq.CURVE_SECRETKEY, key.pair.secret.encode())
-    for broker_key, address in zip(key.broker_keys, (url, _otherwise(url)), strict=False):
+    for broker_key, address in zip(key.keys_of(url), (url, _otherwise(url)), strict=False):
         socket.setsockopt(zmq.CURVE_SERVERKEY, broker_key.encode())
         socket.connect(address)
 
