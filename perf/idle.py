@@ -185,10 +185,11 @@ def main() -> None:
     rows = []
     for count in told.peers:
         cores, said, held = measure(count, told.windows, told.seconds)
+        each = f"{1e6 * cores.median / said.median:,.0f} µs" if said.median else "–"
         rows.append((
             f"{count:,}", f"{100 * cores.median:.1f} %", f"{100 * cores.lowest:.1f} %",
             f"{100 * cores.highest:.1f} %", f"{said.median:,.0f}",
-            f"{1e6 * cores.median / said.median:,.0f} µs", f"{held / (1 << 20):,.0f} MiB",
+            each, f"{held / (1 << 20):,.0f} MiB",
         ))  # fmt: skip
         print(f"{count:,} peers: {rows[-1][1]}", file=sys.stderr, flush=True)
     print(

@@ -20,6 +20,9 @@ import pytest
 
 import zqueue
 from zqueue import errors
+from zqueue.deploy.facts import Fault
+from zqueue.deploy.rollout import HostUnready, Stopped
+from zqueue.deploy.ssh import HostFailed, HostLost
 
 CLASSES = [
     cls
@@ -147,10 +150,17 @@ SAMPLES: dict[str, Callable[[], BaseException]] = {
     "PartialFailure": lambda: errors.PartialFailure({1: ValueError("x")}),
     "LoadError, with a name": lambda: errors.LoadError("no module", name="shop", path="shop.py"),
     "BrokerLost, with a number": lambda: errors.BrokerLost(111, "refused"),
+    "HostFailed": lambda: HostFailed("h1", "no"),
+    "HostLost": lambda: HostLost("h1", "no"),
+    "HostUnready": lambda: HostUnready("h1", "no"),
+    "Stopped": lambda: Stopped([Fault("h1", "no")]),
     "TheirOwn": lambda: TheirOwn(7, customer="them"),
     "TheirConnection": lambda: TheirConnection(113),
 }
-SPECIAL = {"ProtocolError", "Refused", "RemoteError", "WorkerLost", "UnknownTask", "PartialFailure"}
+SPECIAL = {
+    "HostFailed", "HostLost", "HostUnready", "PartialFailure", "ProtocolError", "Refused",
+    "RemoteError", "Stopped", "UnknownTask", "WorkerLost",
+}  # fmt: skip
 
 
 def every_class() -> list[type[errors.ZQueueError]]:

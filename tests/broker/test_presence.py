@@ -382,4 +382,4 @@ def test_it_is_not_remembered_of_all_who_ever_came(talk: Any) -> None:
     for number in range(3 * STRANGERS_MAX):
         t.broker.receive(b"%d" % number, "", [encode(Heartbeat([]))], t.now)
     assert len(t.hear()) == 3 * STRANGERS_MAX
-    assert len(t.broker._strangers) <= STRANGERS_MAX
+    assert len(t.broker.strangers) <= STRANGERS_MAX

@@ -135,7 +135,7 @@ def test_what_its_handler_wants_to_try_again_is_no_warning(
 def test_who_debugs_sees_all_tracebacks(
     clock: FakeClock, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "zqueue.worker.failures")
     FailureLog().add(batch(left=1), error, 1, HANDLER)
     (record,) = caplog.records
     assert record.exc_info

@@ -23,7 +23,8 @@ cdef class BrokerProtocol:
     cdef readonly object cancelling, commands, presence, access
     cdef readonly list _out
     cdef list _awaits
-    cdef dict _handlers, _strangers
+    cdef dict _handlers
+    cdef readonly dict strangers
     cdef readonly object _timers
     cdef dict _peers
 

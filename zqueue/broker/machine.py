@@ -114,7 +114,7 @@ class BrokerProtocol:
         self._peers = self.roster.peers
         self._out: list[tuple[bytes, list[bytes]]] = []
         self._timers = self.book.timers
-        self._strangers: dict[bytes, float] = {}
+        self.strangers: dict[bytes, float] = {}
         """When they may hear again that they are."""
         self.keys = Keys(self.book)
         self.intake = Intake(self.book, self.held, self.keys, self._send)
@@ -349,7 +349,7 @@ class BrokerProtocol:
             return
         if permits(kind, role):
             if isinstance(message, Hello):
-                self._strangers.pop(peer, None)
+                self.strangers.pop(peer, None)
                 self.presence.on_hello(peer, message, frames, now, access.find(user), user)
                 return
             if known is not None and kind is not Ask and kind is not Control:
@@ -359,10 +359,10 @@ class BrokerProtocol:
             if isinstance(message, Settle):  # It was taken for lost, and its tasks given away.
                 self.settling.count_stale(message)
             # It may have sent much that is on its way: answers to all of that would fill its pipe.
-            if now >= self._strangers.get(peer, now):
-                if len(self._strangers) >= STRANGERS_MAX:
-                    self._strangers.clear()
-                self._strangers[peer] = now + STRANGERS_EVERY_S
+            if now >= self.strangers.get(peer, now):
+                if len(self.strangers) >= STRANGERS_MAX:
+                    self.strangers.clear()
+                self.strangers[peer] = now + STRANGERS_EVERY_S
                 self._send(peer, Refuse(UNKNOWN_PEER, 0, "say hello first"), [])
         else:
             raise ProtocolError(WRONG_ROLE, f"{kind.__name__} is not for a {role}")
