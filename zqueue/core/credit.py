@@ -39,13 +39,10 @@ class CreditMeter:
     def __repr__(self) -> str:
         return f"<CreditMeter credit {self.credit}, {self.task_s} s a task>"
 
-    def measure(
-        self, tasks: int, elapsed_s: float, kind: Hashable = None, least: int | None = None
-    ) -> None:
-        """So many tasks of a kind took so long, one after the other. ``least`` is how many of
-        them to hold however long they take; the slots by default."""
+    def measure(self, tasks: int, elapsed_s: float, kind: Hashable = None) -> None:
+        """So many tasks of a kind took so long, one after the other."""
         self._learn(max(elapsed_s, 1e-9) / tasks, kind)
-        self._ask_for(self.credit * GROWTH, least)
+        self._ask_for(self.credit * GROWTH)
 
     def measure_one(self, task_s: float, kind: Hashable = None) -> None:
         """One of the tasks that run side by side is over; each took so much of the worker's time.
@@ -63,9 +60,9 @@ class CreditMeter:
         else:
             self.task_s += WEIGHT * (sample_s - self.task_s)
 
-    def _ask_for(self, credit_max: int, least: int | None = None) -> None:
+    def _ask_for(self, credit_max: int) -> None:
         assert self.task_s is not None
-        wanted = max(least or self.slots, int(TARGET_S / self.task_s))
+        wanted = max(self.slots, int(TARGET_S / self.task_s))
         self.credit = min(wanted, credit_max, CREDIT_MAX)
 
     def knows(self, kind: Hashable) -> bool:
@@ -84,8 +81,7 @@ class CreditMeter:
         """What was held beyond so many tasks went back: ask for no more than these, at first."""
         self.credit = max(1, min(self.credit, tasks))
 
-    def overrun(self, elapsed_s: float, least: int | None = None) -> None:
-        """One task has been running this long and is not done: ask for no more than ``least``, or
-        the slots."""
+    def overrun(self, elapsed_s: float) -> None:
+        """One task has been running this long and is not done: ask for no more than slots."""
         self.task_s = max(self.task_s or 0.0, elapsed_s)
-        self.credit = least or self.slots
+        self.credit = self.slots
