@@ -62,6 +62,16 @@ def test_an_overrun_is_noticed_before_its_end() -> None:
     assert meter.task_s == 0.7
 
 
+def test_who_measures_may_ask_for_fewer_than_the_slots() -> None:
+    meter = CreditMeter(100)
+    meter.measure(1, 0.25, "slow", 3)
+    assert meter.credit == 3
+    meter.overrun(0.3, 2)
+    assert meter.credit == 2
+    meter.measure(1, 0.25, "slow")
+    assert meter.credit == 8, "it grows towards the slots"
+
+
 def test_an_overrun_may_come_first() -> None:
     meter = CreditMeter(3)
     meter.overrun(0.2)

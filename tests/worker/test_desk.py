@@ -219,6 +219,26 @@ class TestSlowTasks:
         assert office.statuses(came[0]) == [RETURNED] * 2
         assert office.statuses(came[0], 1) == [RETURNED]
 
+    def test_no_more_are_held_than_one_though_async_ones_would_have_places(self) -> None:
+        """Another worker may be idle: what came to this one would wait for OVERRUN_S."""
+        office = Office(slots=50)
+
+        def function(number: int) -> None:
+            office.now += OVERRUN_S
+            office.desk.look(office.now)
+            office.now += OVERRUN_S
+
+        office.function = function
+        office.lease(("plain", 1))
+        office.finish()
+        assert office.desk.credit == 1
+        open_tasks = deliveries = 0
+        while open_tasks < CONCURRENCY:
+            room = office.desk.credit - open_tasks
+            office.lease(("async", min(room, CONCURRENCY - open_tasks)))
+            open_tasks, deliveries = open_tasks + room, deliveries + 1
+        assert deliveries <= CONCURRENCY.bit_length(), "for these have places, though none ends"
+
     def test_the_rest_goes_back_once_they_turn_out_to_be_slow(self) -> None:
         office = Office(slots=50)
         lease = office.lease(("plain", 20), ("plain", 5))

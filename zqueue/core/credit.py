@@ -39,10 +39,13 @@ class CreditMeter:
     def __repr__(self) -> str:
         return f"<CreditMeter credit {self.credit}, {self.task_s} s a task>"
 
-    def measure(self, tasks: int, elapsed_s: float, kind: Hashable = None) -> None:
-        """So many tasks of a kind took so long, one after the other."""
+    def measure(
+        self, tasks: int, elapsed_s: float, kind: Hashable = None, least: int | None = None
+    ) -> None:
+        """So many tasks of a kind took so long, one after the other. ``least`` is how many of
+        them to hold however long they take; the slots by default."""
         self._learn(max(elapsed_s, 1e-9) / tasks, kind)
-        self._ask_for(self.credit * GROWTH)
+        self._ask_for(self.credit * GROWTH, least)
 
     def measure_one(self, task_s: float, kind: Hashable = None) -> None:
         """One of the tasks that run side by side is over; each took so much of the worker's time.
@@ -52,6 +55,14 @@ class CreditMeter:
         self._learn(max(task_s, 1e-9), kind)
         self._ask_for(self.credit + 1)
 
+    def placed(self) -> None:
+        """A task that came has a place beside those that run: it is in nobody's way.
+
+        Up to the slots, credit grows by two for each, so that room doubles with each delivery.
+        """
+        if self.credit < self.slots:
+            self.credit = min(self.slots, self.credit + 2)
+
     def _learn(self, sample_s: float, kind: Hashable) -> None:
         before_s = self._by_kind.get(kind, sample_s)
         self._by_kind[kind] = before_s + WEIGHT * (sample_s - before_s)
@@ -60,9 +71,9 @@ class CreditMeter:
         else:
             self.task_s += WEIGHT * (sample_s - self.task_s)
 
-    def _ask_for(self, credit_max: int) -> None:
+    def _ask_for(self, credit_max: int, least: int | None = None) -> None:
         assert self.task_s is not None
-        wanted = max(self.slots, int(TARGET_S / self.task_s))
+        wanted = max(least or self.slots, int(TARGET_S / self.task_s))
         self.credit = min(wanted, credit_max, CREDIT_MAX)
 
     def knows(self, kind: Hashable) -> bool:
@@ -81,7 +92,8 @@ class CreditMeter:
         """What was held beyond so many tasks went back: ask for no more than these, at first."""
         self.credit = max(1, min(self.credit, tasks))
 
-    def overrun(self, elapsed_s: float) -> None:
-        """One task has been running this long and is not done: ask for no more than slots."""
+    def overrun(self, elapsed_s: float, least: int | None = None) -> None:
+        """One task has been running this long and is not done: ask for no more than ``least``, or
+        the slots."""
         self.task_s = max(self.task_s or 0.0, elapsed_s)
-        self.credit = self.slots
+        self.credit = least or self.slots

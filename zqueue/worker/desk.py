@@ -196,7 +196,7 @@ class Desk:
         elapsed_s, self._is_late = self._tally.end(now), False
         tasks = self._settle_row(row, running=False)
         if tasks:
-            self.meter.measure(tasks, elapsed_s, row.work.kind)
+            self.meter.measure(tasks, elapsed_s, row.work.kind, self._least())
             self._shed(row)
         if row.calls.left and not self.draining:
             return True
@@ -315,7 +315,7 @@ class Desk:
             self._settle_row(self._row, running=True)
         if now - since >= OVERRUN_S:
             self._is_late = True
-            self.meter.overrun(now - since)
+            self.meter.overrun(now - since, None if self._row is None else self._least())
             self._return_waiting()
 
     def drain(self) -> None:
@@ -354,7 +354,12 @@ class Desk:
             expected_s += self.meter.expect(work.kind, work.batch.tasks)
         if held > 1 and expected_s > OVERRUN_S:
             self._return_waiting()
-            self.meter.limit(self._open_aside() + 1)
+            self.meter.limit(self._least())
+
+    def _least(self) -> int:
+        """How many tasks to hold while those of the main thread are slow. One of these is enough:
+        it has no places, and another worker may be idle."""
+        return self._open_aside() + 1
 
     def _held(self) -> int:
         """Tasks that are here: those that wait for the main thread, and those beside it."""

@@ -53,8 +53,11 @@ class Side:
 
     def add(self, task: SideTask) -> None:
         """A task was leased."""
-        self.row.open += 1
-        self.row.waiting.append(task)
+        row = self.row
+        row.open += 1
+        row.waiting.append(task)
+        if row.open <= row.places:
+            self._meter.placed()
 
     def settle(self, now: float) -> None:
         """Settle what is over."""
