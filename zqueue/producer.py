@@ -104,9 +104,10 @@ class Producer(LoopCalls):
         return Connection(id, about, chance, first=first)
 
     @property
-    def has_broker(self) -> bool:
-        """Whether a broker is there, as far as is known. It connects when something is sent."""
-        return self._exchange.has_broker
+    def is_alone(self) -> bool:
+        """Whether no broker is there, as far as is known: one was and is lost, or none came while
+        something that was published waited for one."""
+        return self._publisher.promises.is_alone
 
     def __repr__(self) -> str:
         return f"<Producer {self.url}: {self._publisher!r}>"
@@ -204,11 +205,11 @@ class Producer(LoopCalls):
         """Send bodies at once, as one batch, and get a future of its confirm. Never waits.
 
         The future is done once the broker has confirmed the batch: durably, if it has a store. It
-        fails, and so do the tasks' futures, with `QueueFull` if the broker has no room now, with
-        `BrokerLost` if no broker answers within ``connect_timeout``, and with `Refused` if the
-        broker will not take the batch; its ``code`` is ``draining`` where it will later, or another
-        broker will. None of the bodies is sent any more then; but if the connection was lost
-        meanwhile, they may have been taken before.
+        fails, and so do the tasks' futures, with `QueueFull` if the broker has no room now: then
+        none of the bodies was taken. It fails with `BrokerLost` if no broker answers within
+        ``connect_timeout``, and with `Refused` if the broker will not take the batch; its ``code``
+        is ``draining`` where it will later, or another broker will. None of the bodies is sent any
+        more then; but if the connection was lost meanwhile, they may have been taken before.
 
         The batch does not wait for what gathers after `send`, and may overtake it.
 

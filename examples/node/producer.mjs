@@ -16,7 +16,7 @@ export class Producer {
   constructor(url) { // 1
     this.socket = new Dealer({
       immediate: true, linger: 0, maxMessageSize: 16 << 20, sendHighWaterMark: 1000, receiveHighWaterMark: 1000,
-      reconnectInterval: Math.round(between(50, 250)), reconnectMaxInterval: 2000, tcpKeepalive: 1,
+      reconnectInterval: Math.round(between(50, 250)), reconnectMaxInterval: 500, tcpKeepalive: 1,
     });
     this.socket.connect(url);
     this.#read();

@@ -95,6 +95,32 @@ def test_it_does_not_wait_for_others_that_are_unconfirmed(ready):
     assert second.done()
 
 
+def test_who_has_lost_its_broker_knows_at_once(scene):
+    assert not scene.publisher.promises.is_alone  # It has only begun to look.
+    scene.welcome()
+    confirmation = scene.publish(1)
+    scene.publisher.cut(scene.connection, True, scene.now)
+    assert scene.publisher.promises.is_alone
+    scene.pass_time(PATIENCE_S)
+    assert isinstance(confirmation.exception(0), BrokerLost)
+    scene.publisher.cut(scene.connection, False, scene.now)
+    assert not scene.publisher.promises.is_alone
+
+
+@pytest.mark.parametrize(("id", "error"), [(b"broker00", QueueFull), (b"broker01", BrokerLost)])
+def test_a_full_queue_says_that_nothing_was_taken(ready, id, error):
+    """A broker remembers what it took. Another one does not know what that one did."""
+    confirmation = ready.publish(1)
+    assert ready.sent() == [(1, pack([1]))]
+    ready.hear(Refuse("unknown-peer", 0, "who are you?"))
+    ready.pass_time(1)
+    ready.hear(Welcome(id, 1000, 5000))
+    assert ready.sent() == [(1, pack([1]))]
+    ready.hear(Refuse("full", 1, "queue 'q' is full"))
+    ready.hear(Refuse("malformed", 1, "the batch is empty"))
+    assert type(confirmation.exception(0)) is error
+
+
 def test_results_come_to_the_futures_of_its_tasks(ready):
     lane = ready.publisher.add(Lane(Owner(), "q", "t", reply=True))
     confirmation = ready.publish(1, 2, lane=lane, results=True)

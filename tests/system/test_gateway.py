@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import zqueue
+from tests.gateway.conftest import served
 from tests.system.conftest import StartBroker, StartWorkers
 from tests.system.harness import Process, Processes, free_port, wait_until
 from zqueue.cli import cli
+from zqueue.gateway import Gateway
 
 pytestmark = pytest.mark.system
 
@@ -76,6 +79,22 @@ def test_a_gateway_whose_broker_is_killed_and_back(
         assert process.wait() == 0
         assert waiting.recv(65536).startswith(b"HTTP/1.1 202 ")
     assert "Traceback" not in process.err
+
+
+def test_who_posts_while_the_broker_is_lost_is_told_at_once(start_broker: StartBroker) -> None:
+    broker = start_broker()
+    app = zqueue.App(broker.url, connect_timeout=600)
+    with served(Gateway(app), broker.url) as client:
+        assert client.post("/v1/queues/q", 1).status == 202
+        broker.process.kill()
+        wait_until(lambda: app.producer.is_alone, what="the loss of the broker")
+        got = client.post("/v1/queues/q", 2)
+        assert (got.status, got.headers["Retry-After"]) == (503, "1")
+        assert client.lines("/v1/queues/q", b"3\n").data["accepted"] == 0
+        broker.start()
+        wait_until(lambda: client.post("/v1/queues/q", 4).status == 202)
+        assert broker.info()["queues"]["q"]["ready"] == 1, "what was refused was not sent later"
+    app.close()
 
 
 def test_tokens_are_read_again(

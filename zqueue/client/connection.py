@@ -277,11 +277,10 @@ class Connection(Conversation[ConnectionEvent]):
             sent.promised = None
             if sent.confirmed:
                 continue
+            if not event.same_broker:
+                sent.leaves_its_broker()
             self.link.out.append(sent.to_send(self._now))
-            if sent.open:
-                sent.resent = True
-                if not event.same_broker:
-                    sent.owed = (1 << sent.tasks) - 1
+            sent.resent = bool(sent.open)
         self.questions.ask_again()
 
     def _is_not_the_last(self, event: LinkEvent) -> bool:

@@ -51,12 +51,6 @@ class Exchange(Driver):
         self._why_closed = "this producer was closed"
 
     @property
-    def has_broker(self) -> bool:
-        """Whether a broker is there, as far as we know."""
-        with self.lock:
-            return self.wires.have_broker
-
-    @property
     def is_open(self) -> bool:
         """Whether it has a thread and sockets."""
         return self.wires.is_open

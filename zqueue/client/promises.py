@@ -38,6 +38,8 @@ class Promises:
         self._open: dict[Sent, None] = {}
         self._lost_at: float | None = float("-inf")
         """When the last broker was lost; None while there is one."""
+        self.is_alone = False
+        """Whether no broker is there: one was and is lost, or none came while one was awaited."""
 
     def __repr__(self) -> str:
         return f"<Promises: {len(self._open)} batches>"
@@ -67,6 +69,9 @@ class Promises:
             return
         if sent.withdrawn is not None:
             self._break(connection, sent, sent.withdrawn)
+        elif event.code == FULL and sent.doubtful:
+            text = f"the broker that had it was lost, and another one has no room: {event.text}"
+            connection.withdraw(sent, BrokerLost(text), now)
         elif event.code == FULL:
             connection.withdraw(sent, QueueFull(event.text), now)
         else:
@@ -75,9 +80,9 @@ class Promises:
     def broker_is(self, there: bool, now: float) -> None:
         """Whether any broker is there from now on."""
         if there:
-            self._lost_at = None
+            self._lost_at, self.is_alone = None, False
         elif self._lost_at is None:
-            self._lost_at = now
+            self._lost_at, self.is_alone = now, True
 
     def next_deadline(self) -> float | None:
         """When the oldest is to be given up; None: not before a broker is lost."""
@@ -91,6 +96,7 @@ class Promises:
         happened = False
         while (deadline := self.next_deadline()) is not None and now >= deadline:
             sent, error, happened = next(iter(self._open)), self._alone(trouble), True
+            self.is_alone = True
             for connection in self._connections:
                 if connection.sent.get(sent.sequence) is sent:
                     connection.withdraw(sent, error, now)

@@ -55,7 +55,6 @@ has one until its tasks are confirmed."""
 REFUSALS_MAX = 100
 """Refusals that the next flush may report; those before are in the log."""
 
-
 LaneKey = tuple[str, str, bool, bytes]
 """Queue, task, whether results are wanted, and packed options."""
 
@@ -96,7 +95,7 @@ class Publisher:
         """Lanes that were due, and no connection had room."""
         self._choice = Choice(connections)
         self._moves = Moves(connections, self._choice)
-        self._promises = Promises(connections, names, self.endings, patience_s)
+        self.promises = Promises(connections, names, self.endings, patience_s)
         self._refusals: deque[Refused] = deque(maxlen=REFUSALS_MAX)
         self._told_of_earlier = False
         self._confirms = Histogram()
@@ -220,7 +219,7 @@ class Publisher:
                                   promise=promise)  # fmt: skip
         self._numbered(connection, sent)
         promise.numbered(connection.origin, sent.sequence)
-        self._promises.add(sent)
+        self.promises.add(sent)
         return True
 
     def _numbered(self, connection: Connection, sent: Sent) -> None:
@@ -253,7 +252,7 @@ class Publisher:
 
     def next_deadline(self) -> float | None:
         """When `tick` wants to be called at the latest."""
-        deadlines = [self._promises.next_deadline(), self._moves.next_deadline()]
+        deadlines = [self.promises.next_deadline(), self._moves.next_deadline()]
         deadlines += [connection.next_deadline() for connection in self.connections]
         return min((each for each in deadlines if each is not None), default=None)
 
@@ -263,7 +262,7 @@ class Publisher:
         for connection in self.connections:
             connection.tick(now)
             happened |= self.handle(connection, now)
-        return self._promises.tick(now, self.trouble) or happened
+        return self.promises.tick(now, self.trouble) or happened
 
     def has_earlier(self) -> bool:
         """Whether results are here that are for an earlier process of our name."""
@@ -285,6 +284,15 @@ class Publisher:
 
     # --- events ---
 
+    def cut(self, connection: Connection, is_cut: bool, now: float) -> None:
+        """The network's connection broke, or is there again: seen long before a silence is."""
+        connection.is_cut = is_cut
+        self._look_for_broker(now)
+
+    def _look_for_broker(self, now: float) -> None:
+        there = (each.link.is_ready and not each.is_cut for each in self.connections)
+        self.promises.broker_is(any(there), now)
+
     def handle(self, connection: Connection, now: float) -> bool:
         """See to what happened at a connection. Says whether anything did."""
         happened = False
@@ -300,7 +308,7 @@ class Publisher:
             for sent in event.batches:
                 self._confirms.record(now - sent.since)
                 sent.lane.window.confirmed(now)
-                self._promises.confirmed(sent)
+                self.promises.confirmed(sent)
                 self._settled(sent)
             self._moves.settled(now)
             if now >= self._report_at:
@@ -312,14 +320,14 @@ class Publisher:
             self.endings.append(Ending(event.sent.reply, ResultLost(event.text)))
         elif isinstance(event, BatchRefused):
             self._settled(event.sent)
-            if not self._promises.refused(connection, event):
+            if not self.promises.refused(connection, event):
                 self._on_refused(event)
         elif isinstance(event, AlreadyKnown):
             self._on_known(event)
         elif isinstance(event, Postponed):
             if not self._moves.postponed(connection, event, now):
                 event.sent.lane.window.narrow(event.text)
-                self._promises.postponed(connection, event, now)
+                self.promises.postponed(connection, event, now)
         else:
             self._on_other_event(connection, event, now)
 
@@ -330,15 +338,16 @@ class Publisher:
         """What is about none of our batches."""
         if isinstance(event, Connected | Disconnected):
             self._moves.on_link(connection, event, now)
-            self._promises.broker_is(any(each.link.is_ready for each in self.connections), now)
+            self._look_for_broker(now)
         if isinstance(event, Connected):
             self._on_connected(connection)
         elif isinstance(event, Disconnected):
             self._lost.add(connection)
             if len(self.connections) > 1:
-                self._promises.abandoned(connection)
-            text = f"the broker at {connection.name} is lost: {event.reason}"
-            self.news.append(News("warning", text))
+                self.promises.abandoned(connection)
+            self.news.append(
+                News("warning", f"the broker at {connection.name} is lost: {event.reason}")
+            )
         elif isinstance(event, Rejected):
             self.trouble = f": {event.text} ({event.code})"
         elif isinstance(event, Dismissed):
@@ -358,13 +367,12 @@ class Publisher:
             self.endings.append(Ending(reply, AlreadySent(known)))
 
     def _on_refused(self, event: BatchRefused) -> None:
-        error = Refused(event.code, event.text)
-        if event.sent.reply is not None:
-            self.endings.append(Ending(event.sent.reply, error))
+        sent, error = event.sent, Refused(event.code, event.text)
+        if sent.reply is not None:
+            self.endings.append(Ending(sent.reply, error))
             return
         self._refusals.append(error)
-        queue = event.sent.lane.queue
-        text = f"the broker refused {event.sent.tasks} tasks for queue {queue!r}: {error}"
+        text = f"the broker refused {sent.tasks} tasks for queue {sent.lane.queue!r}: {error}"
         self.news.append(News("error", text))
 
     def _on_dismissed(self, connection: Connection, event: Dismissed) -> None:
@@ -422,7 +430,7 @@ class Publisher:
                 if sent.open:
                     sent.open = 0
                     self.endings.append(Ending(sent.reply, error))
-        self._promises.give_up(error)
+        self.promises.give_up(error)
         for lane in list(self.lanes()):
             self.endings.extend(Ending(reply, error) for reply in lane.give_up())
         return left

@@ -16,9 +16,9 @@ EMPTY = b"\x90"
 class Sent:
     """A published batch."""
 
-    __slots__ = ("been", "born", "confirmed", "frames", "holder", "known", "lane", "moved",
-                 "nbytes", "open", "owed", "promise", "promised", "reply", "resent", "sequence",
-                 "since", "tasks", "withdrawn")  # fmt: skip
+    __slots__ = ("been", "born", "confirmed", "doubtful", "frames", "holder", "known", "lane",
+                 "moved", "nbytes", "open", "owed", "promise", "promised", "reply", "resent",
+                 "sequence", "since", "tasks", "withdrawn")  # fmt: skip
 
     def __init__(
         self, sequence: int, lane: Any, body: bytes, tasks: int, reply: Any, since: float,
@@ -60,6 +60,8 @@ class Sent:
         before."""
         self.resent = False
         """Whether a broker may have taken it, and sent its results, without our hearing of it."""
+        self.doubtful = False
+        """Whether it was sent to a broker that does not answer for it any more."""
 
     def __repr__(self) -> str:
         state = "confirmed" if self.confirmed else "unconfirmed"
@@ -70,10 +72,15 @@ class Sent:
         self.been += (self.holder,)
         self.holder = holder
         self.moved = MOVED if moved else 0
-        self.frames[0] = b""
-        self.owed = 0 if self.reply is None else (1 << self.tasks) - 1
+        self.leaves_its_broker()
         self.promised = self.known = None
         self.resent = False
+
+    def leaves_its_broker(self) -> None:
+        """Whoever had it will not tell what became of it: another one owes all of it."""
+        self.doubtful = self.doubtful or bool(self.frames[0])
+        self.frames[0] = b""
+        self.owed = 0 if self.reply is None else (1 << self.tasks) - 1
 
     def withdraw(self, error: ZQueueError) -> None:
         """Have no body of it sent any more. A broker that has taken it before confirms the number,

@@ -78,9 +78,10 @@ class Wires:
         `net.waiting` wants it), and whether anything changed.
         """
         has_received = has_changed = False
-        if len(self._pairs) > 1:
-            for connection, dealer in self._pairs:
-                connection.is_cut = not dealer.is_connected
+        for connection, dealer in self._pairs:
+            if connection.is_cut == dealer.is_connected:
+                publisher.cut(connection, not connection.is_cut, monotonic())
+                has_changed = True
         publisher.form_batches(monotonic())
         for connection, dealer in self._pairs:
             messages = connection.to_send()

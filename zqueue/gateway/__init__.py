@@ -6,8 +6,8 @@ What a request means is decided by parts without a socket: `routes` (which call)
 preferences, waits), `lines` (NDJSON), `cloud_events`, `decoding`; `problems` says what went wrong;
 `kept` holds results until they are fetched, `repeats` answers by idempotency key, `room` bounds
 what is held. The drivers: `entrance` lets in and answers, `answering` is what each call does;
-`posting` publishes and awaits confirms, `streaming` moves lines, `fetching` gives out results,
-`overseeing` asks the broker; `process` is the process.
+`outlet` publishes, `posting` does so for single bodies and `streaming` for lines, `fetching` gives
+out results, `overseeing` asks the brokers; `process` is the process.
 """
 
 from __future__ import annotations

@@ -20,8 +20,9 @@ from .counts import KIND, Counts
 from .decoding import decode_json, decode_msgpack
 from .fetching import JSON, Fetcher, outcome_of
 from .hearing import done_of
+from .outlet import Outlet
 from .overseeing import LETTERS_MAX, Overseer, as_data
-from .posting import Poster, Publish, Target
+from .posting import Poster, Target
 from .problems import Problem, problem_of
 from .repeats import Repeats
 from .room import Room
@@ -76,14 +77,12 @@ ONE_ACCEPTED = _json({"accepted": 1}, 202)
 class Calls:
     """Everything that a running gateway does, in its loop."""
 
-    def __init__(
-        self, publish: Publish, has_broker: Callable[[], bool], url: str, tasks: dict[str, str]
-    ) -> None:
-        self._publish = publish
+    def __init__(self, outlet: Outlet, url: str, tasks: dict[str, str]) -> None:
+        self._outlet = outlet
         self._tasks = tasks
         """Queues of tasks that are known beforehand."""
         self._loop = asyncio.get_running_loop()
-        self._poster = Poster(publish, has_broker)
+        self._poster = Poster(outlet)
         self._fetcher = Fetcher()
         self._overseer = Overseer(url)
         self._repeats = Repeats()
@@ -167,7 +166,7 @@ class Calls:
         if not events:
             return _json({"accepted": 0}, 202)
         try:
-            confirmation = self._publish(
+            confirmation = self._outlet.publish(
                 target.queue, [_with_trace(event, wants) for event in events]
             )
             await done_of(confirmation)
@@ -203,7 +202,7 @@ class Calls:
         if wants.traceparent:
             plain = to_body or (lambda value: value)
             to_body = lambda value: _with_trace(plain(value), wants)  # noqa: E731
-        return Stream(self._publish, target, self.room, to_body)
+        return Stream(self._outlet, target, self.room, to_body)
 
     async def _take_lines(
         self, asked: Asked, wants: Wants, target: Target,

@@ -18,6 +18,7 @@ from ..http.hosts import is_for_loopback
 from ..producer import Producer
 from .answering import Asked, Calls
 from .body import Body
+from .outlet import BROKER_S, Outlet
 from .problems import ASKS, Problem
 from .routes import Route, find_route
 
@@ -119,9 +120,11 @@ class Gateway:
             producer = self._app.producer
             tasks = {name: handler.queue for name, handler in self._app.handlers.items()}
         else:
-            producer = self._producer = Producer(self.url, timeout=CLOSE_S)
+            producer = self._producer = Producer(
+                self.url, timeout=CLOSE_S, connect_timeout=BROKER_S
+            )
             tasks = {}
-        self._calls = Calls(producer.publish, lambda: producer.has_broker, self.url, tasks)
+        self._calls = Calls(Outlet(producer), self.url, tasks)
         return self._calls
 
     def _let_in(self, route: Route, scope: Scope) -> User | None:

@@ -3,21 +3,21 @@
 Theory of operation. While `UNDER_WAY_MAX` batches of a queue and task are unconfirmed, what comes
 gathers: requests that arrive together share a confirm, and a lone one waits for nothing.
 
-A broker whose queue is at its bound withholds confirms. So if a batch is not confirmed for
-`FULL_S`, its queue counts as full, and whoever gathers or comes is told so at once. Who is in that
-batch is told after `CONFIRM_S`: then it may have been taken, and may run.
+A broker answers at once, also if a queue is full: then it has taken nothing of the batch. If it
+does not answer for `LATE_S`, whoever gathers or comes is refused. Who is in that batch is refused
+after `CONFIRM_S`, and told that it may have been taken.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..client.confirmation import Confirmation
 from ..client.mailbox import mailbox_of
 from ..client.replies import TaskFuture
-from ..errors import BodyError, BrokerLost, QueueFull, ZQueueError
+from ..errors import BodyError, QueueFull, TimedOut, ZQueueError
+from .outlet import Outlet
 
 UNDER_WAY_MAX = 2
 TASKS_MAX = 1024
@@ -27,12 +27,9 @@ BYTES_MAX = 4 << 20
 GATHER_MAX = 10_000
 """Bodies that may gather for one target: one more finds it full."""
 
-FULL_S = 2.0
+LATE_S = 2.0
 CONFIRM_S = 5.0
 LOOK_S = 0.25
-
-Publish = Callable[..., Confirmation]
-"""`Producer.publish`."""
 
 
 class Target(NamedTuple):
@@ -62,17 +59,16 @@ class _Group:
         self.waiting: list[_Waiting] = []
         self.under_way: dict[Confirmation, _Batch] = {}
         self.is_due = False
-        self.is_full = False
+        self.is_late = False
 
 
 class Poster:
     """Publishes single bodies."""
 
-    def __init__(self, publish: Publish, has_broker: Callable[[], bool]) -> None:
-        self._publish = publish
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
         self._loop = asyncio.get_running_loop()
         self._mailbox = mailbox_of(self._loop)
-        self._has_broker = has_broker
         self._groups: dict[Target, _Group] = {}
         self._looking: asyncio.TimerHandle | None = None
 
@@ -87,8 +83,7 @@ class Poster:
         group = self._groups.get(target)
         if group is None:
             group = self._groups[target] = _Group(target)
-        if group.is_full or len(group.waiting) >= GATHER_MAX:
-            raise self._why(target)
+        self._check(group)
         confirmed = self._loop.create_future()
         group.waiting.append(_Waiting(body, nbytes, confirmed))
         self._let_go(group)
@@ -102,25 +97,30 @@ class Poster:
         elif not (group.waiting or group.under_way):
             self._groups.pop(group.target, None)
 
+    def _check(self, group: _Group) -> None:
+        """Raises `ZQueueError` if nothing more may gather."""
+        self._outlet.check()
+        if group.is_late:
+            raise TimedOut("the broker does not answer: nothing of this was taken")
+        if len(group.waiting) >= GATHER_MAX:
+            raise QueueFull(f"{GATHER_MAX:,} bodies gather for this queue: none of this was taken")
+
     def _look(self) -> None:
-        """Tell those who have waited for long."""
+        """Tell those who have waited for long, or in vain."""
         self._looking, now = None, self._loop.time()
         for group in self._groups.values():
-            error = self._why(group.target)
-            group.is_full = any(now - batch.since > FULL_S for batch in group.under_way.values())
-            if group.is_full:
+            group.is_late = any(now - batch.since > LATE_S for batch in group.under_way.values())
+            try:
+                self._check(group)
+            except ZQueueError as error:
                 _fail(group.waiting, error)
                 group.waiting = []
             for batch in group.under_way.values():
                 if now - batch.since > CONFIRM_S:
-                    _fail(batch.waiting, error)
+                    _fail(batch.waiting, TimedOut(f"not confirmed within {CONFIRM_S:g} s: it may "
+                                                  "have been taken"))  # fmt: skip
         if self._groups:
             self._looking = self._loop.call_later(LOOK_S, self._look)
-
-    def _why(self, target: Target) -> ZQueueError:
-        if self._has_broker():
-            return QueueFull(f"queue {target.queue!r} is full: the broker confirms nothing more")
-        return BrokerLost("no broker answers")
 
     def _send(self, group: _Group) -> None:
         group.is_due = False
@@ -137,7 +137,7 @@ class Poster:
     def _send_batch(self, group: _Group, batch: list[_Waiting]) -> None:
         target = group.target
         try:
-            confirmation = self._publish(
+            confirmation = self._outlet.publish(
                 target.queue, [each.body for each in batch], task=target.task,
                 results=target.results,
             )  # fmt: skip
@@ -160,7 +160,7 @@ class Poster:
 
     def _confirmed(self, group: _Group, confirmation: Confirmation) -> None:
         batch = group.under_way.pop(confirmation).waiting
-        group.is_full = False
+        group.is_late = False
         error = confirmation.exception()
         if error is not None:
             _fail(batch, error)

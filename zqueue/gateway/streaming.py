@@ -5,7 +5,8 @@ under way, or it is large. At most `UNDER_WAY_MAX` batches are unconfirmed; then
 the client cannot send. A queue without room is tried again, and the stream waits: it is refused
 when nothing of it was taken for `FULL_WAIT_S`.
 
-How many were accepted is how many were confirmed from the first line on without a gap.
+How many were accepted is how many were confirmed from the first line on without a gap. A queue that
+is full for a moment may leave one: what was confirmed behind it is told, too.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from typing import Any
 
 from ..client.confirmation import Confirmation
 from ..client.replies import TaskFuture
-from ..errors import QueueFull, ZQueueError
+from ..errors import QueueFull, TimedOut, ZQueueError
 from .decoding import BadLine, decode_lines
 from .hearing import done_of
 from .lines import Lines
-from .posting import Publish, Target
+from .outlet import Outlet
+from .posting import Target
 from .problems import Problem, problem_of
 from .room import Room
 
@@ -30,6 +32,9 @@ TASKS_MAX = 2048
 """Of a batch: one that has so many is due. A part of the body may bring some more."""
 BYTES_MAX = 1 << 20
 BATCH_MAX = 4096
+
+CONFIRM_S = 10.0
+"""How long a batch may be on its way before the broker counts as silent, seconds."""
 
 FULL_WAIT_S = 10.0
 AGAIN_S = 0.05
@@ -45,13 +50,15 @@ class _Batch:
         self.nbytes = nbytes
         self.confirmation: Confirmation | None = None
         self.done: asyncio.Future[None] | None = None
+        self.refusal: QueueFull | None = None
+        """Why it was not even sent."""
 
 
 class Stream:
     """Publishes the lines of one request."""
 
-    def __init__(self, publish: Publish, target: Target, room: Room, to_body: ToBody) -> None:
-        self._publish = publish
+    def __init__(self, outlet: Outlet, target: Target, room: Room, to_body: ToBody) -> None:
+        self._outlet = outlet
         self._target = target
         self._room = room
         self._to_body = to_body
@@ -84,7 +91,7 @@ class Stream:
                 self._add(problem.before, 0)
             if problem.status in (400, 408, 413):
                 await self._finish_before(problem)
-            raise problem.with_members(accepted=self.accepted) from None
+            raise await self._told(problem) from None
         finally:
             for batch in self._window:
                 self._room.give(batch.nbytes)
@@ -111,7 +118,24 @@ class Stream:
         try:
             await self._finish()
         except Problem as other:
-            raise other.with_members(accepted=self.accepted) from None
+            raise await self._told(other) from None
+
+    async def _told(self, problem: Problem) -> Problem:
+        """A problem, with what was accepted. Of a full queue that is known of every body."""
+        behind = await self._behind() if problem.status == 429 else []
+        further = {"behind": behind} if behind else {}
+        return problem.with_members(accepted=self.accepted, **further)
+
+    async def _behind(self) -> list[tuple[int, int]]:
+        """Which bodies were confirmed behind one that was not: first and last of each run."""
+        found, before = [], self.accepted
+        for batch in self._window:
+            if batch.confirmation is not None and batch.done is not None:
+                await asyncio.wait({batch.done}, timeout=CONFIRM_S)
+                if batch.done.done() and batch.confirmation.exception() is None:
+                    found.append((before + 1, before + len(batch.bodies)))
+            before += len(batch.bodies)
+        return found
 
     async def _finish(self) -> None:
         while self._values:
@@ -158,12 +182,12 @@ class Stream:
         """Publish a batch. Whether that was possible shows when it is settled."""
         target = self._target
         try:
-            batch.confirmation = self._publish(
+            batch.confirmation = self._outlet.publish(
                 target.queue, batch.bodies, task=target.task, results=target.results
             )
             batch.done = done_of(batch.confirmation)
-        except QueueFull:
-            batch.confirmation = None
+        except QueueFull as full:
+            batch.confirmation, batch.refusal = None, full
         except ZQueueError as error:
             raise problem_of(error) from None
 
@@ -175,12 +199,11 @@ class Stream:
         """Wait until the first batch is confirmed; try again while there is no room for it."""
         batch, again_s = self._window[0], AGAIN_S
         while True:
-            full = QueueFull(f"queue {self._target.queue!r} is full")
-            error: BaseException | None = full
+            error: BaseException | None = batch.refusal
             if batch.confirmation is not None and batch.done is not None:
-                await asyncio.wait({batch.done}, timeout=FULL_WAIT_S)
-                if not batch.done.done():  # The broker withholds it: it is at its bound.
-                    raise problem_of(full)
+                await asyncio.wait({batch.done}, timeout=CONFIRM_S)
+                if not batch.done.done():
+                    raise problem_of(TimedOut(f"not confirmed within {CONFIRM_S:g} s"))
                 error = batch.confirmation.exception()
             if error is None:
                 break

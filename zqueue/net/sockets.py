@@ -78,7 +78,7 @@ def make_socket(
     socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
     # ZeroMQ doubles the pause without jitter, so each process draws its own first one.
     socket.setsockopt(zmq.RECONNECT_IVL, _random.randint(50, 250))
-    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2_000)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
     if kind == zmq.ROUTER:
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # Tell us instead of dropping.
         socket.setsockopt(zmq.ROUTER_HANDOVER, 0)  # Nobody takes over another's routing id.
