@@ -77,6 +77,20 @@ def test_groups_of_dead_letters_are_asked_for_when_something_changed(
     assert poller.watch.snapshot(monotonic())["dead"]["groups"] == []
 
 
+def test_an_answer_that_cannot_be_read_is_not_the_last(
+    stats: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours: the thread lives on, and people see that figures stand still."""
+    poller = Poller("u", Scripted(stats=stats))
+    with monkeypatch.context() as patch:
+        patch.setattr(poller.watch, "feed", lambda *_: 1 / 0)
+        poller.poll()
+    assert (poller.failures, poller.watch.state) == (1, "waiting")
+    assert "see the log" in poller.watch.problem
+    poller.poll()
+    assert (poller.failures, poller.watch.state) == (1, "ok")
+
+
 def test_no_answer(stats: dict[str, Any]) -> None:
     asker = Scripted(stats=BrokerLost("x"))
     poller = Poller("tcp://somewhere:1", asker)

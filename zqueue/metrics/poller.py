@@ -107,14 +107,24 @@ class Poller:
         with self.lock:
             self.polls += 1
             self.poll_s = now - began
-            if answer is None:
+            problem = problem or self._feed(answer, is_old, now)
+            if problem:
                 self.failures += 1
                 self.watch.miss(problem, now)
-            elif is_old:
-                self.watch.feed_old(answer, now)
-            else:
-                self.watch.feed(answer, now)
         self._log(before)
+
+    def _feed(self, answer: dict[str, Any] | None, is_old: bool, now: float) -> str:
+        """Take an answer. Returns why that failed; nothing if it did not."""
+        try:
+            if is_old:
+                self.watch.feed_old(answer or {}, now)
+            else:
+                self.watch.feed(answer or {}, now)
+        except Exception:
+            # A bug of ours, too: figures stand still for this second, and not for ever.
+            logger.exception("the answer of %s cannot be read", self.watch.url)
+            return f"What {self.watch.url} answers cannot be read: see the log of the sidecar."
+        return ""
 
     def _ask(self, now: float) -> tuple[dict[str, Any], bool]:
         """The answer, and whether it is only the ``info`` of an old broker."""
