@@ -25,8 +25,11 @@ def test_says_what_runs_and_for_how_long() -> None:
     tally.begin(MAIL, 1.0)
     assert tally.report(3.5, (1, 2))["running"] == ["mail", 2.5, 1, 2]
     assert tally.report(3.5)["busy_s"] == 2.5
+    assert tally.report(3.5, beside=[("index", 1.0)])["ran"] == {"mail": 2.5, "index": 1.0}
     assert tally.end(4.0) == 3.0
-    assert tally.report(9.0) == {"done": 0, "failed": 0, "busy_s": 3.0}
+    assert tally.report(9.0) == {
+        "done": 0, "failed": 0, "busy_s": 3.0, "ran": {"mail": 3.0},
+    }  # fmt: skip
 
 
 def test_those_that_had_no_room_come_first_the_next_time() -> None:

@@ -13,6 +13,7 @@ from ..errors import ProtocolError
 from ..stats.histogram import Histogram
 from ..stats.meter import TaskMeter
 from ..stats.pauses import PauseStats, add_up, from_report
+from ..stats.ran import OTHER
 from ..wire.headers import NAME
 from ..wire.messages import MALFORMED
 
@@ -21,10 +22,6 @@ TASKS_MAX = 500
 
 ADDED_UP = ("tasks", "confirm")
 """What of a report is added up. The rest is a peer's present state."""
-
-OTHER = "(other)"
-"""Under which all further ones are counted. No task can have that name."""
-
 
 GONE_MAX = 1_000
 """Peers that left and may come back, and then tell again what they told before."""

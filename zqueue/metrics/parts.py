@@ -18,6 +18,7 @@ from .series import (
     percentiles_ms,
     short,
 )
+from .strip import Strip
 
 
 class QueueWatch:
@@ -156,13 +157,14 @@ class TaskWatch:
 class WorkerWatch:
     """A worker process."""
 
-    __slots__ = ("_busy", "_cpu", "_done", "_fed_at", "_reported")
+    __slots__ = ("_busy", "_cpu", "_done", "_fed_at", "_reported", "_strip")
 
     def __init__(self, step: Step) -> None:
         self._reported: dict[str, Any] = {}
         self._fed_at = step.now
         self._done = Counter(step)
         self._busy, self._cpu = Slope(), Slope()
+        self._strip = Strip()
 
     def feed(self, reported: dict[str, Any], step: Step) -> None:
         """Take what the broker reported of it."""
@@ -175,6 +177,7 @@ class WorkerWatch:
         self._done.feed(
             untrusted.number(report.get("done")) + untrusted.number(report.get("failed")), step
         )
+        self._strip.feed(report, step)
         self._busy.feed(untrusted.figure(report.get("busy_s")), step.now)
         self._cpu.feed(untrusted.figure(report.get("cpu_s")), step.now)
 
@@ -200,6 +203,7 @@ class WorkerWatch:
             "cpu_s": untrusted.figure(report.get("cpu_s")),
             "rss_bytes": untrusted.number(report.get("rss_bytes")),
             "running": running_of(report),
+            "strip": self._strip.snapshot(),
             "gc": {
                 "count": untrusted.number(pauses.get("count")),
                 "total_ms": untrusted.figure(pauses.get("total")),

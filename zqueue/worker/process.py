@@ -308,8 +308,9 @@ class Worker:
         """Report what is new since the last time."""
         desk = self._desk
         report: dict[str, Any] = self._tally.report(
-            now, self._caller.progress(), desk.in_threads.busy_s(now)
-        )
+            now, self._caller.progress(), desk.in_threads.busy_s(now),
+            [*desk.in_threads.now_running(now), *desk.in_loop.now_running(now)],
+        )  # fmt: skip
         usage = resource.getrusage(resource.RUSAGE_SELF)
         report["gc"] = self._pauses.stats()
         report["cpu_s"] = round(usage.ru_utime + usage.ru_stime, 3)

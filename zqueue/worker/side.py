@@ -71,6 +71,7 @@ class Side:
         work, handler = task.work, task.handler
         self.row.open -= 1
         self._tally.meter(handler).record(took_s, now - work.sent_at, 1)
+        self._tally.ran.add(handler.name, took_s)
         failed = error is not None and not isinstance(error, Cancelled)
         self._tally.count(handler, error is None, failed)
         # Side by side, a worker is through with a task each time one of them ends.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 from ..handlers import Handler
 from ..stats.meter import NUMBERS_MAX, TaskMeter
+from ..stats.ran import Ran
 
 
 class Tally:
@@ -17,6 +19,8 @@ class Tally:
         self.failed = 0
         self.busy_s = 0.0
         """Seconds in handlers: of the main thread, and of threads by their share."""
+        self.ran = Ran()
+        """The same by task name; tasks side by side count each."""
         self._meters: dict[str, TaskMeter] = {}
         self.running = ""
         """The handler that the main thread is in."""
@@ -49,14 +53,17 @@ class Tally:
         """It is out again. Returns how long that took, seconds."""
         elapsed_s = 0.0 if self.since is None else now - self.since
         self.busy_s += elapsed_s
+        self.ran.add(self.running, elapsed_s)
         self.since = None
         return elapsed_s
 
     def report(
-        self, now: float, progress: tuple[int, int] = (0, 0), beside_s: float = 0.0
-    ) -> dict[str, Any]:
-        """What there is to report; ``progress`` is how far the task that runs has come, and
-        ``beside_s`` how long those in threads have run."""
+        self, now: float, progress: tuple[int, int] = (0, 0), beside_s: float = 0.0,
+        beside: Iterable[tuple[str, float]] = (),
+    ) -> dict[str, Any]:  # fmt: skip
+        """What there is to report; ``progress`` is how far the task that runs has come,
+        ``beside_s`` how long those in threads have run, and ``beside`` how long each of those that
+        run side by side has."""
         since = self.since
         busy_s = self.busy_s + beside_s + (now - since if since is not None else 0.0)
         report: dict[str, Any] = {
@@ -66,6 +73,8 @@ class Tally:
         }
         if since is not None:
             report["running"] = [self.running, round(now - since, 3), *progress]
+            beside = [*beside, (self.running, now - since)]
+        report["ran"] = self.ran.report(beside)
         return report
 
     def take_tasks(self) -> dict[str, Any]:

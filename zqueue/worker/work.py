@@ -248,6 +248,10 @@ class SideRow:
         """How long those that run have run, as a share of the places. With the worker's lock."""
         return sum(now - since for since in self.running.values()) / max(1, self.places)
 
+    def now_running(self, now: float) -> list[tuple[str, float]]:
+        """The task name of each that runs, and for how long it has. From any thread."""
+        return [(task.handler.name, now - since) for task, since in self.running.copy().items()]
+
     def take_out(self, unwanted: Unwanted) -> list[SideTask]:
         """Take tasks out of the row that are not wanted, as far as nobody has claimed them."""
         return self._take(
