@@ -18,6 +18,7 @@ from zqueue.metrics.exposition import (
     expose,
     form_for,
 )
+from zqueue.metrics.glossary import GLOSSARY
 from zqueue.stats.histogram import Histogram
 
 from .conftest import Watched, histogram, meter
@@ -66,6 +67,14 @@ def busy(watched: Watched) -> Watched:
         )  # fmt: skip
         watched.pass_s()
     return watched
+
+
+def test_help_texts_are_those_of_the_glossary(busy: Watched) -> None:
+    known = {term.means for term in GLOSSARY.values()}
+    helped = [line.split(" ", 3) for line in text_of(busy.watch).splitlines() if "# HELP" in line]
+    ours = {name: text for _, _, name, text in helped if name.startswith("zqueue_")}
+    assert len(ours) > 50
+    assert {name for name, text in ours.items() if text not in known} == set()
 
 
 def test_the_names_that_rules_and_dashboards_use(busy: Watched) -> None:

@@ -35,35 +35,23 @@ from prometheus_client.samples import BucketSpan, NativeHistogram
 from ..stats.histogram import Histogram
 from .broker_watch import Watch
 from .families import (
-    BATCH,
     BESIDE_COUNTERS,
     BROKER_COUNTERS,
     BROKER_GAUGES,
-    COMMIT,
-    CONFIRM,
-    DEAD,
     DEAD_COUNTERS,
     DEATHS,
     DURATION_EDGES_S,
-    INTERVAL,
-    MADE,
-    PAUSE,
-    PAUSE_HERE,
     QUANTILES,
     QUEUE_COUNTERS,
     QUEUE_GAUGES,
-    RESTARTS,
-    RUN,
-    RUNNING,
     STORE_GAUGES,
     SUPERVISOR_GAUGES,
     TASKS_EDGES,
-    TOTAL,
-    WAIT,
     WINDOWS,
     WORKER_COUNTERS,
     WORKER_GAUGES,
 )
+from .glossary import means
 from .series import Json
 from .untrusted import TEXT_CHARS_MAX
 
@@ -118,7 +106,7 @@ def expose(sources: Iterable[Source], form: Form, pauses: Histogram) -> bytes:
             _add_pauses(families, source, labels)
             _add_workers(families, source, labels)
             _add_supervisors(families, source, labels)
-    families.histogram("zqueue_sidecar_gc_pause_seconds", PAUSE_HERE, {}, pauses)
+    families.histogram("zqueue_sidecar_gc_pause_seconds", "pauses", {}, pauses)
     registry = CollectorRegistry()
     registry.register(families)
     ProcessCollector(registry=registry)
@@ -136,14 +124,10 @@ def expose(sources: Iterable[Source], form: Form, pauses: Histogram) -> bytes:
 def _add_sidecar(families: _Families, source: Source) -> None:
     labels = _labels(broker=source.broker["url"])
     up = source.broker["state"] in ("ok", "old")
-    families.gauge("zqueue_up", "1 while the broker answers.", labels, up)
-    families.counter("zqueue_sidecar_polls", "Queries to the broker.", labels, source.polls)
-    families.counter(
-        "zqueue_sidecar_poll_failures", "Queries without an answer.", labels, source.failures
-    )
-    families.gauge(
-        "zqueue_sidecar_poll_seconds", "How long the last query took.", labels, source.poll_s
-    )
+    families.gauge("zqueue_up", "up", labels, up)
+    families.counter("zqueue_sidecar_polls", "polls", labels, source.polls)
+    families.counter("zqueue_sidecar_poll_failures", "poll_failures", labels, source.failures)
+    families.gauge("zqueue_sidecar_poll_seconds", "poll", labels, source.poll_s)
 
 
 def _add_broker(families: _Families, source: Source, labels: Labels) -> None:
@@ -152,46 +136,48 @@ def _add_broker(families: _Families, source: Source, labels: Labels) -> None:
         labels, id=broker["id"], version=broker["version"], host=broker["host"],
         compiled=str(broker["compiled"]).lower(), pid=str(broker["pid"]),
     )  # fmt: skip
-    families.gauge("zqueue_broker_info", "Identity and version of the broker.", info, 1)
-    for name, text, key in BROKER_GAUGES:
-        families.gauge(name, text, labels, broker[key])
-    families.gauge("zqueue_workers", "Connected workers.", labels, len(broker["workers"]))
+    families.gauge("zqueue_broker_info", "broker_info", info, 1)
+    for name, term, key in BROKER_GAUGES:
+        families.gauge(name, term, labels, broker[key])
+    families.gauge("zqueue_workers", "workers", labels, len(broker["workers"]))
     families.gauge(
         "zqueue_dead_letters_kept",
-        "Dead letters that the broker keeps.",
+        "kept",
         labels,
         broker["dead"]["kept"],
     )
-    for name, text, key in DEAD_COUNTERS:
-        families.counter(name, text, labels, broker["dead"][key])
+    for name, term, key in DEAD_COUNTERS:
+        families.counter(name, term, labels, broker["dead"][key])
     totals = {**broker["counters"], "cpu_s": broker["cpu_s"]}
-    for name, text, key in BROKER_COUNTERS:
-        families.counter(name, text, labels, totals.get(key, 0))
+    for name, term, key in BROKER_COUNTERS:
+        families.counter(name, term, labels, totals.get(key, 0))
     for memory, key in (("reused", "hits"), ("new", "misses")):
         made = broker["batches_made"][key]
-        families.counter("zqueue_broker_batches_made", MADE, _labels(labels, memory=memory), made)
-    for name, text, key in BESIDE_COUNTERS:
-        families.counter(name, text, _labels(labels, queue=""), totals.get(key, 0))
-    families.histogram("zqueue_confirm_seconds", CONFIRM, labels, source.watch.confirm.total)
-    families.quantiles("zqueue_confirm_quantile_seconds", CONFIRM, labels, broker["confirm_ms"])
+        families.counter(
+            "zqueue_broker_batches_made", "batches_made", _labels(labels, memory=memory), made
+        )
+    for name, term, key in BESIDE_COUNTERS:
+        families.counter(name, term, _labels(labels, queue=""), totals.get(key, 0))
+    families.histogram("zqueue_confirm_seconds", "confirm", labels, source.watch.confirm.total)
+    families.quantiles("zqueue_confirm_quantile_seconds", "confirm", labels, broker["confirm_ms"])
 
 
 def _add_store(families: _Families, source: Source, labels: Labels) -> None:
     store = source.broker["store"]
     info = _labels(labels, level=store["level"], data_dir=store["data_dir"])
-    families.gauge("zqueue_store_info", "Durability level, and the data dir.", info, 1)
-    for name, text, key in STORE_GAUGES:
-        families.gauge(name, text, labels, store[key])
+    families.gauge("zqueue_store_info", "store_info", info, 1)
+    for name, term, key in STORE_GAUGES:
+        families.gauge(name, term, labels, store[key])
     families.gauge(
         "zqueue_store_loss_window_seconds",
-        "What was confirmed so long before the power is lost may be lost.",
+        "loss_window",
         labels,
         store["loss_window_ms"] / 1000,
     )
-    families.counter("zqueue_store_moved_entries", "Entries moved to free files.", labels,
+    families.counter("zqueue_store_moved_entries", "moved", labels,
                   store["moved"])  # fmt: skip
-    families.histogram("zqueue_store_commit_seconds", COMMIT, labels, source.watch.commit.total)
-    families.quantiles("zqueue_store_commit_quantile_seconds", COMMIT, labels, store["commit_ms"])
+    families.histogram("zqueue_store_commit_seconds", "commit", labels, source.watch.commit.total)
+    families.quantiles("zqueue_store_commit_quantile_seconds", "commit", labels, store["commit_ms"])
 
 
 def _add_queues(families: _Families, source: Source, of_broker: Labels) -> None:
@@ -200,20 +186,20 @@ def _add_queues(families: _Families, source: Source, of_broker: Labels) -> None:
         if watch is None:
             continue  # It was forgotten just now.
         labels = _labels(of_broker, queue=queue["name"])
-        for name, text, key in QUEUE_GAUGES:
+        for name, term, key in QUEUE_GAUGES:
             if queue[key] is not None:
-                families.gauge(name, text, labels, queue[key])
+                families.gauge(name, term, labels, queue[key])
         counters = queue["counters"]
-        for name, text, key in QUEUE_COUNTERS:
+        for name, term, key in QUEUE_COUNTERS:
             if key in counters:
-                families.counter(name, text, labels, counters[key])
+                families.counter(name, term, labels, counters[key])
         for reason in DEATHS:
             if counters.get(f"dead_{reason}"):
                 which = _labels(labels, reason=reason)
-                families.counter("zqueue_dead_letters", DEAD, which, counters[f"dead_{reason}"])
-        families.histogram("zqueue_queue_wait_seconds", WAIT, labels, watch.wait.total)
-        families.quantiles("zqueue_queue_wait_quantile_seconds", WAIT, labels, queue["wait_ms"])
-        families.histogram("zqueue_queue_batch_tasks", BATCH, labels, watch.batches, TASKS_EDGES)
+                families.counter("zqueue_dead_letters", "dead", which, counters[f"dead_{reason}"])
+        families.histogram("zqueue_queue_wait_seconds", "wait", labels, watch.wait.total)
+        families.quantiles("zqueue_queue_wait_quantile_seconds", "wait", labels, queue["wait_ms"])
+        families.histogram("zqueue_queue_batch_tasks", "batch", labels, watch.batches, TASKS_EDGES)
 
 
 def _add_tasks(families: _Families, source: Source, of_broker: Labels) -> None:
@@ -222,12 +208,12 @@ def _add_tasks(families: _Families, source: Source, of_broker: Labels) -> None:
         if watch is None:
             continue  # It was forgotten just now.
         labels = _labels(of_broker, task=task["name"])
-        families.counter("zqueue_task_done", "Tasks done.", labels, task["done"])
-        families.counter("zqueue_task_failed", "Tasks failed.", labels, task["failed"])
-        families.histogram("zqueue_task_run_seconds", RUN, labels, watch.run.total)
-        families.quantiles("zqueue_task_run_quantile_seconds", RUN, labels, task["run_ms"])
-        families.histogram("zqueue_task_total_seconds", TOTAL, labels, watch.total.total)
-        families.quantiles("zqueue_task_total_quantile_seconds", TOTAL, labels, task["total_ms"])
+        families.counter("zqueue_task_done", "done", labels, task["done"])
+        families.counter("zqueue_task_failed", "failures", labels, task["failed"])
+        families.histogram("zqueue_task_run_seconds", "run", labels, watch.run.total)
+        families.quantiles("zqueue_task_run_quantile_seconds", "run", labels, task["run_ms"])
+        families.histogram("zqueue_task_total_seconds", "total", labels, watch.total.total)
+        families.quantiles("zqueue_task_total_quantile_seconds", "total", labels, task["total_ms"])
 
 
 def _add_pauses(families: _Families, source: Source, of_broker: Labels) -> None:
@@ -236,15 +222,15 @@ def _add_pauses(families: _Families, source: Source, of_broker: Labels) -> None:
         labels = _labels(of_broker, role=role)
         for generation, (count, _, longest_ms) in enumerate(pauses["generations"]):
             one = _labels(labels, generation=str(generation))
-            families.counter("zqueue_gc_pauses", "Pauses of garbage collectors.", one, count)
+            families.counter("zqueue_gc_pauses", "pauses", one, count)
             families.gauge(
                 "zqueue_gc_pause_max_seconds",
-                "The longest pause since the start.",
+                "longest_pause",
                 one,
                 longest_ms / 1000,
             )
-        families.histogram("zqueue_gc_pause_seconds", PAUSE, labels, watch.lengths.total)
-        families.histogram("zqueue_gc_interval_seconds", INTERVAL, labels, watch.intervals.total)
+        families.histogram("zqueue_gc_pause_seconds", "pauses", labels, watch.lengths.total)
+        families.histogram("zqueue_gc_interval_seconds", "every", labels, watch.intervals.total)
 
 
 def _add_workers(families: _Families, source: Source, of_broker: Labels) -> None:
@@ -258,13 +244,13 @@ def _add_workers(families: _Families, source: Source, of_broker: Labels) -> None
             labels, version=worker["version"], compiled=str(worker["compiled"]).lower(),
             queues=",".join(worker["queues"]),
         )  # fmt: skip
-        families.gauge("zqueue_worker_info", "Version and queues of the worker.", info, 1)
-        for name, text, key in WORKER_COUNTERS:
-            families.counter(name, text, labels, worker[key])
-        for name, text, key in WORKER_GAUGES:
-            families.gauge(name, text, labels, worker[key])
+        families.gauge("zqueue_worker_info", "worker_info", info, 1)
+        for name, term, key in WORKER_COUNTERS:
+            families.counter(name, term, labels, worker[key])
+        for name, term, key in WORKER_GAUGES:
+            families.gauge(name, term, labels, worker[key])
         running_s = worker["running"]["for_s"] if worker["running"] else 0
-        families.gauge("zqueue_worker_running_seconds", RUNNING, labels, running_s)
+        families.gauge("zqueue_worker_running_seconds", "running", labels, running_s)
 
 
 def _add_supervisors(families: _Families, source: Source, of_broker: Labels) -> None:
@@ -274,9 +260,9 @@ def _add_supervisors(families: _Families, source: Source, of_broker: Labels) -> 
         if (which := labels["supervisor"]) in seen:
             continue  # It reconnected, and is listed twice for a while.
         seen.add(which)
-        for name, text, key in SUPERVISOR_GAUGES:
-            families.gauge(name, text, labels, supervisor[key])
-        families.counter("zqueue_supervisor_restarts", RESTARTS, labels, supervisor["restarts"])
+        for name, term, key in SUPERVISOR_GAUGES:
+            families.gauge(name, term, labels, supervisor[key])
+        families.counter("zqueue_supervisor_restarts", "restarts", labels, supervisor["restarts"])
 
 
 # --- families ---
@@ -303,30 +289,30 @@ class _Families(Collector):
         """One metric after the other."""
         return iter(self._families.values())
 
-    def gauge(self, name: str, text: str, labels: Labels, value: float) -> None:
+    def gauge(self, name: str, term: str, labels: Labels, value: float) -> None:
         """One value."""
-        self._family(name, text, "gauge").add_sample(name, labels, value)
+        self._family(name, term, "gauge").add_sample(name, labels, value)
 
-    def counter(self, name: str, text: str, labels: Labels, value: float) -> None:
+    def counter(self, name: str, term: str, labels: Labels, value: float) -> None:
         """One total; the name is without its ending."""
-        self._family(name, text, "counter").add_sample(f"{name}_total", labels, value)
+        self._family(name, term, "counter").add_sample(f"{name}_total", labels, value)
 
-    def quantiles(self, name: str, text: str, labels: Labels, by_window: Json) -> None:
+    def quantiles(self, name: str, term: str, labels: Labels, by_window: Json) -> None:
         """Percentiles of each window that is not empty."""
         for window, window_name in WINDOWS:
             if by_window[window]["count"]:
                 for quantile, key in QUANTILES:
                     which = _labels(labels, q=quantile, window=window_name)
-                    self.gauge(name, text, which, by_window[window][key] / 1000)
+                    self.gauge(name, term, which, by_window[window][key] / 1000)
 
     def histogram(
-        self, name: str, text: str, labels: Labels, counted: Histogram | None,
+        self, name: str, term: str, labels: Labels, counted: Histogram | None,
         edges: tuple[float, ...] = DURATION_EDGES_S,
     ) -> None:  # fmt: skip
         """A whole histogram; nothing if there is none."""
         if counted is None:
             return
-        family = self._family(name, text, "histogram")
+        family = self._family(name, term, "histogram")
         if self._native:
             family.add_sample(name, labels, 0, native_histogram=_native(counted))
             return
@@ -337,10 +323,10 @@ class _Families(Collector):
         family.add_sample(f"{name}_count", labels, counted.count)
         family.add_sample(f"{name}_sum", labels, counted.sum)
 
-    def _family(self, name: str, text: str, kind: str) -> Metric:
+    def _family(self, name: str, term: str, kind: str) -> Metric:
         family = self._families.get(name)
         if family is None:
-            family = self._families[name] = Metric(name, text, kind)
+            family = self._families[name] = Metric(name, means(term), kind)
         return family
 
 
