@@ -10,13 +10,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import zqueue
 from zqueue.metrics.site import load_page
-
-PAGE = Path(zqueue.__file__).parent / "metrics" / "page.html"
 
 WINDOWS = ("10", "60", "300")
 
@@ -73,6 +70,7 @@ def made_worker(number: int, **other: Any) -> Json:
         "credit": 64, "in_flight": chance.randrange(60), "done": 50_000 + number, "failed": 0,
         "rate": rates(chance.uniform(300, 500)), "busy": chance.uniform(0.3, 0.95),
         "cpu": chance.uniform(0.3, 1.0), "rss_bytes": 40 << 20,
+        "strip": {"tasks": {"index": "123456789" * 6 + "000000"}},
         "running": None if number % 3 else {"task": "index", "for_s": 0.4, "progress": None},
         "gc": {"count": 300 + number, "total_ms": 90.0, "max_ms": 2.5}, **other,
     }  # fmt: skip

@@ -30,7 +30,7 @@ def test_all_that_is_known_of_a_role(busy: Json) -> None:
 
 
 def test_the_last_minute_in_the_table(busy: Json) -> None:
-    (column,) = [c for c in COLLECTORS.columns if c.title == "the last minute"]
+    (column,) = [c for c in COLLECTORS.columns if c.title == "last minute"]
     worker = {**role(busy, "worker"), "history": [[59, 5.0], [0, 5.0], [200, 99.0]]}
     shown = column.cell(worker, "10", column.width).plain
     assert shown[0] == shown[-1] == BARS[-1]

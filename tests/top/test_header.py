@@ -37,6 +37,18 @@ def test_conditions(watched: Watched) -> None:
     assert "Healthy" not in text
 
 
+def test_conditions_leave_room_for_the_rest(busy: Json) -> None:
+    full = [
+        {"kind": "full", "queue": "q", "text": f"Queue {n} is {'very ' * 30}full."} for n in "abcd"
+    ]
+    three, one = (header({**busy, "conditions": full}, "10", 80, (1, 1), n) for n in (3, 1))
+    assert [line[8] for line in three.plain.splitlines()[-3:]] == ["a", "b", "c"]
+    assert three.plain.endswith("…   and 1 more")
+    assert one.plain.splitlines()[-1].startswith("▲ Queue a")
+    assert one.plain.endswith("…   and 3 more")
+    assert all(len(line) <= 80 for line in three.plain.splitlines())
+
+
 def test_a_stranger_s_words_are_text(busy: Json) -> None:
     bad = [{"kind": "full", "queue": "q", "text": "Queue [red]x[/] \x1b]0;boo\x07 is full."}]
     reported = lines({**busy, "conditions": bad, "version": "[b]1\n2"})

@@ -12,7 +12,7 @@ Json = dict[str, Any]
 def test_all_that_is_known_of_a_task(busy: Json) -> None:
     (task,) = TASKS.rows(busy)
     text = detail(busy, task, "10", 77).plain
-    assert text.startswith("task t\n\nqueue q   done 250   failed 10   running in 1 workers")
+    assert text.startswith("task t\n\nqueue q   done 250   failures 10   running in 1 worker")
     assert "10.0 ms" in text or "10 ms" in text
     assert "20 ms" in text
     assert all(len(line) <= 77 for line in text.splitlines())

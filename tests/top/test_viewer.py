@@ -152,7 +152,7 @@ class TestViews:
             await screen.press("escape", "3")
             await screen.wait_for("busy▼")
             await screen.press("enter")
-            await screen.wait_for("worker ", "zqueue ", "collections")
+            await screen.wait_for("worker ", "zqueue ", "last minute", "pauses")
             await screen.press("escape", "4")
             await screen.wait_for("longest▼", "broker")
             await screen.press("enter")

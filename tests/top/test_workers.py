@@ -15,7 +15,7 @@ def test_all_that_is_known_of_a_worker(busy: Json) -> None:
     assert text.startswith("worker here/7\n\nruns t for 2.5 s\n")
     assert "25 %   30 of 120" in text
     assert "memory 38 MiB" in text
-    assert "collections 3   paused for 4.5 ms   longest 2.5 ms" in text
+    assert "pauses 3   in all 4.5 ms   longest 2.5 ms" in text
     assert all(len(line) <= 77 for line in text.splitlines())
 
 

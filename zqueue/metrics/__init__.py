@@ -5,8 +5,9 @@ tasks run on.
 
 `broker_watch` turns a broker's answers into a snapshot. Its parts are pure as well: `untrusted`
 validates what a broker sent, `series` computes rates and percentiles, `parts` watches queues, tasks
-and workers, `pause_watch` garbage collectors, `heatmap` latencies; `conditions` lists problems.
-`poller` sends the queries. `exposition` renders a snapshot for Prometheus, `page.html` for people.
-`board` caches the newest one in each format, `site` serves it as an ASGI application to whoever has
-the `token`, and `process` starts all of them.
+and workers, `strip` what each worker ran, `pause_watch` garbage collectors, `heatmap` latencies;
+`conditions` lists problems. `poller` sends the queries. `exposition` renders a snapshot for
+Prometheus (`families`), the files in `page` for people; `glossary` has the words of both. `board`
+caches the newest one in each format, `site` serves it as an ASGI application to whoever has the
+`token`, and `process` starts all of them.
 """

@@ -37,6 +37,7 @@ from ..http.hosts import is_for_loopback
 from .board import Board
 from .dead_letter import letter_of
 from .exposition import form_for
+from .glossary import GLOSSARY
 from .token import Token
 from .untrusted import line
 
@@ -66,9 +67,21 @@ CLOSE: Header = (b"connection", b"close")
 """To whoever sends a body: it is not read."""
 
 
+SCRIPTS = (
+    "figures", "document", "tables", "columns", "panels", "plots", "brokers", "feed",
+)  # fmt: skip
+"""The page's, in this order."""
+
+
 def load_page() -> Answer:
-    """The page, with a content security policy that allows only its own script and style."""
-    page = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    """The page as one file, with a content security policy that allows only its own script and
+    style."""
+    folder = files(__package__).joinpath("page")
+    read = {entry.name: entry.read_text(encoding="utf-8") for entry in folder.iterdir()}
+    words = json.dumps({key: [term.word, term.means] for key, term in GLOSSARY.items()})
+    scripts = [f"const GLOSSARY = {words};\n", *(read[f"{name}.js"] for name in SCRIPTS)]
+    page = read["page.html"].replace("/* style.css */\n", read["style.css"])
+    page = page.replace("// the scripts\n", "\n".join(['"use strict";', *scripts]))
     hashes = {
         tag: " ".join(_hash_of(text) for text in re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.S))
         for tag in ("script", "style")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from . import formats, pieces
-from .columns import DIM, SPARK_CELLS, Column, Row, View
+from .columns import DIM, SPARK_CELLS, Column, Row, View, figure
 
 HISTORY_S = 300
 
@@ -25,16 +25,16 @@ def _history(row: Row, seconds: int) -> list[float]:
 
 COLUMNS = (
     Column("role", 11, 0, lambda row, _: row["role"], left=True, style=lambda _: "bold"),
-    Column("pauses", 9, 1, lambda row, window: row["pause_ms"][window]["count"], formats.count),
+    figure("pauses", 9, 1, lambda row, window: row["pause_ms"][window]["count"], formats.count),
     Column("p50", 7, 2, lambda row, window: row["pause_ms"][window]["p50"], formats.ms),
     Column("p95", 7, 6, lambda row, window: row["pause_ms"][window]["p95"], formats.ms),
     Column("p99", 7, 3, lambda row, window: row["pause_ms"][window]["p99"], formats.ms),
-    Column("longest", 8, 4, lambda row, window: row["pause_ms"][window]["max"], formats.ms),
-    Column("every", 7, 5, lambda row, window: row["interval_ms"][window]["p50"], formats.ms),
+    figure("longest", 8, 4, lambda row, window: row["pause_ms"][window]["max"], formats.ms),
+    figure("every", 7, 5, lambda row, window: row["interval_ms"][window]["p50"], formats.ms),
     Column("since start", 12, 8, lambda row, _: row["count"], formats.count),
     Column("longest ever", 13, 10, lambda row, _: row["max_ms"] or None, formats.ms),
     Column("in all", 8, 9, lambda row, _: row["total_ms"], formats.ms),
-    Column("the last minute", SPARK_CELLS, 7,
+    Column("last minute", SPARK_CELLS, 7,
            lambda row, _: formats.spark(_history(row, 60), SPARK_CELLS), left=True),
 )  # fmt: skip
 

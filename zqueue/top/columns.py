@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.text import Text
 
+from ..metrics.glossary import means, word
 from . import formats
 
 GAP = 2
@@ -44,13 +45,47 @@ class Column:
     left: bool = False
     """Whether it is text, to be aligned left."""
     style: Callable[[Any], str] = lambda value: ""
+    means: str = ""
+    """What the figure means, from the glossary."""
+    paint: Callable[[Row, int], Text] | None = None
+    """Makes the text of a row in so many cells, where one style is not enough."""
 
     def cell(self, row: Row, window: str, width: int) -> Text:
         """The text of a row's cell."""
+        if self.paint is not None:
+            return self.paint(row, width)
         value = self.value(row, window)
         shown = formats.plain(formats.NONE if value is None else self.show(value))
         style = self.style(value) if value else DIM
         return Text(formats.fit(shown, width, left=self.left), style=style, no_wrap=True)
+
+
+def figure(
+    key: str, width: int, rank: int, value: Callable[[Row, str], Any],
+    show: Callable[[Any], str] = str, *, more: str = "", style: Callable[[Any], str] = lambda _: "",
+    left: bool = False, paint: Callable[[Row, int], Text] | None = None,
+) -> Column:  # fmt: skip
+    """A column for a term of the glossary; ``more`` follows its word, as ``/s`` for a rate."""
+    return Column(word(key, more), width, rank, value, show, left, style, means(key), paint)
+
+
+def rate_of(key: str, width: int, rank: int, rates: str, *,
+            style: Callable[[Any], str] = lambda _: "") -> Column:  # fmt: skip
+    """A column for a rate in the window, from the rates under that key of a row."""
+
+    def value(row: Row, window: str) -> Any:
+        return row[rates].get(window, 0.0)
+
+    return figure(key, width, rank, value, formats.rate, more="/s", style=style)
+
+
+def quantile_of(key: str, width: int, rank: int, name: str, figures: str) -> Column:
+    """A column for a percentile in the window, from the figures under that key of a row."""
+
+    def value(row: Row, window: str) -> Any:
+        return row[figures][window][name]
+
+    return figure(key, width, rank, value, formats.ms, more=f" {name}")
 
 
 @dataclass(frozen=True)

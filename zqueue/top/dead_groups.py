@@ -7,7 +7,7 @@ from datetime import datetime
 from rich.text import Text
 
 from . import formats, pieces
-from .columns import BAD, DIM, Column, Row, View
+from .columns import BAD, DIM, Column, Row, View, figure
 
 
 def _when(wall_s: float | None) -> str:
@@ -21,13 +21,13 @@ def _when(wall_s: float | None) -> str:
 COLUMNS = (
     Column("task", 13, 0, lambda row, _: row["task"] or formats.NONE, left=True,
            style=lambda _: "bold"),
-    Column("error", 18, 1, lambda row, _: row["error"] or formats.NONE, left=True),
-    Column("letters", 8, 2, lambda row, _: row["letters"], formats.count, style=lambda _: BAD),
-    Column("last", 11, 3, lambda row, _: row["last_s"] or None, _when),
-    Column("reason", 9, 4, lambda row, _: row["reason"], left=True),
+    figure("error", 18, 1, lambda row, _: row["error"] or formats.NONE, left=True),
+    figure("letters", 8, 2, lambda row, _: row["letters"], formats.count, style=lambda _: BAD),
+    figure("last", 11, 3, lambda row, _: row["last_s"] or None, _when),
+    figure("reason", 9, 4, lambda row, _: row["reason"], left=True),
     Column("queue", 10, 5, lambda row, _: row["queue"], left=True),
-    Column("text", 40, 6, lambda row, _: row["text"], left=True),
-    Column("first", 11, 7, lambda row, _: row["first_s"] or None, _when),
+    figure("text", 40, 6, lambda row, _: row["text"], left=True),
+    figure("first", 11, 7, lambda row, _: row["first_s"] or None, _when),
 )  # fmt: skip
 
 

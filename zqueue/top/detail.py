@@ -46,6 +46,11 @@ class Detail(BrokerScreen):
         """Only queues can be paused and drained."""
         return self._view is QUEUES or action not in ("pause", "drain")
 
+    @property
+    def view(self) -> View:
+        """The view that the row is of."""
+        return self._view
+
     def queue(self) -> Row | None:
         """The shown queue, or None."""
         return self._view.find(self.state.broker, self._key) if self._view is QUEUES else None

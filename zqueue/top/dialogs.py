@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from textwrap import wrap
 from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
-from .columns import DIM, LINK
+from .columns import DIM, LINK, View
 from .controls import Step
+
+HELP_CELLS = 57
+"""For a line of the help."""
 
 KEYS = (
     ("1 to 5, tab", "queues, tasks, workers, collectors, dead letters"),
@@ -67,16 +72,38 @@ class Question(ModalScreen[bool]):
 
 
 class Help(ModalScreen[None]):
-    """The keys."""
+    """The keys, and what the figures of a view mean."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter,question_mark", "dismiss", "Close")
     ]
 
+    def __init__(self, view: View | None = None) -> None:
+        super().__init__()
+        self._view = view
+
     def compose(self) -> ComposeResult:
-        """A box with the keys and what they do."""
-        width = max(len(keys) for keys, _ in KEYS)
-        lines = [Text.assemble((f"{keys:<{width}}  ", LINK), does) for keys, does in KEYS]
+        """A box with the keys and what they do, and the figures below."""
+        lines = _pairs(KEYS)
+        if self._view is not None:
+            told = {c.title.partition(" p")[0]: c.means for c in self._view.columns if c.means}
+            lines += [Text(), Text(self._view.title, "bold"), *_pairs(told.items())]
         lines += [Text(), Text("Figures come from the broker, once a second.", DIM)]
-        with Vertical(classes="dialog"):
+        with VerticalScroll(classes="dialog"):
             yield Static(Text("\n").join(lines))
+
+    def on_mount(self) -> None:
+        """Let the arrows scroll."""
+        self.query_one(VerticalScroll).focus()
+
+
+def _pairs(pairs: Iterable[tuple[str, str]]) -> list[Text]:
+    """Words, and what is said of each behind them, in lines of their own."""
+    pairs = list(pairs)
+    width = max(len(word) for word, _ in pairs)
+    made = []
+    for word, said in pairs:
+        first, *rest = wrap(said, HELP_CELLS - width - 2)
+        made.append(Text.assemble((f"{word:<{width}}  ", LINK), first))
+        made += [Text(" " * (width + 2) + line) for line in rest]
+    return made

@@ -9,7 +9,7 @@ from . import formats
 from .columns import BAD, DIM, GOOD, LINK, WARN, Row
 
 CONDITIONS_MAX = 3
-"""Lines of them; the last one counts those that do not fit."""
+"""Lines of them; the last one says how many more there are."""
 
 STATES = {
     "ok": ("answers", GOOD), "waiting": ("does not answer", BAD), "lost": ("is gone", BAD),
@@ -19,12 +19,15 @@ STATES = {
 GRAVE = frozenset({"no-broker", "full-disk", "no-workers", "unserved", "full"})
 
 
-def header(broker: Row, window: str, width: int, place: tuple[int, int] = (1, 1)) -> Text:
+def header(
+    broker: Row, window: str, width: int, place: tuple[int, int] = (1, 1),
+    conditions_max: int = CONDITIONS_MAX,
+) -> Text:  # fmt: skip
     """All lines. ``place`` is the number of the broker, and how many there are."""
     lines = [_identity(broker, width, place)]
     if "queues" in broker:
         lines += [_tasks(broker, window, width), _resources(broker, width)]
-    return Text("\n").join([*lines, *_conditions(broker, width)])
+    return Text("\n").join([*lines, *_conditions(broker, width, conditions_max)])
 
 
 def tabs(titles: list[tuple[str, int]], active: int, right: str, width: int) -> Text:
@@ -88,24 +91,23 @@ def _resources(broker: Row, width: int) -> Text:
         ("busy", formats.percent(busy), ""),
         ("memory", formats.size(memory), ""),
         ("producers", formats.count(broker["producers"]), ""),
-        ("broker", f"{broker['cpu']:.2f} cores, {formats.size(broker['rss_bytes'])}", ""),
-        ("holds", formats.size(broker["bytes"]), ""),
+        ("broker", f"cpu {broker['cpu']:.2f}, {formats.size(broker['rss_bytes'])}", ""),
+        ("held", formats.size(broker["bytes"]), ""),
     )
 
 
-def _conditions(broker: Row, width: int) -> list[Text]:
+def _conditions(broker: Row, width: int, lines_max: int) -> list[Text]:
     conditions = broker["conditions"]
-    lines = [
-        Text(
-            formats.fit(f"▲ {formats.plain(condition['text'])}", width, left=True),
-            style=f"bold {BAD if condition['kind'] in GRAVE else WARN}",
-        )
-        for condition in conditions[:CONDITIONS_MAX]
-    ]
-    if len(conditions) > CONDITIONS_MAX:
-        lines[-1] = Text(f"▲ and {len(conditions) - CONDITIONS_MAX + 1} more", style=f"bold {WARN}")
     if not conditions:
-        lines.append(Text("Healthy.", style=GOOD))
+        return [Text("Healthy.", style=GOOD)]
+    shown = conditions[:lines_max]
+    hidden, lines = len(conditions) - len(shown), []
+    for condition in shown:
+        more = f"   and {hidden} more" if hidden and condition is shown[-1] else ""
+        text, room = f"▲ {formats.plain(condition['text'])}", width - len(more)
+        text = text if cell_len(text) <= room else formats.fit(text, room)
+        style = BAD if condition["kind"] in GRAVE else WARN
+        lines.append(Text(text + more, style=f"bold {style}"))
     return lines
 
 

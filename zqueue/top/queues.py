@@ -5,9 +5,22 @@ from __future__ import annotations
 from rich.text import Text
 
 from . import formats, pieces
-from .columns import BAD, SPARK_CELLS, STATES, WARN, Column, Row, View
+from .columns import (
+    BAD,
+    SPARK_CELLS,
+    STATES,
+    WARN,
+    Column,
+    Row,
+    View,
+    figure,
+    quantile_of,
+    rate_of,
+)
 from .tasks import COLUMNS as TASK_COLUMNS
+from .tasks import rows as task_rows
 from .workers import COLUMNS as WORKER_COLUMNS
+from .workers import rows as worker_rows
 
 
 def _history(row: Row, window: str) -> str:
@@ -22,24 +35,25 @@ def state_of(queue: Row) -> str:
 
 
 COLUMNS = (
-    Column("queue", 14, 0, lambda row, _: row["name"], left=True, style=lambda _: "bold"),
+    Column("queue", 20, 0, lambda row, _: row["name"], left=True, style=lambda _: "bold"),
     Column("state", 8, 1, lambda row, _: row["state"], left=True,
            style=lambda state: STATES.get(state, "")),
-    Column("ready", 8, 2, lambda row, _: row["ready"], formats.count),
-    Column("oldest", 7, 6, lambda row, _: row["oldest_s"] if row["ready"] else None, formats.age),
-    Column("delayed", 8, 16, lambda row, _: row["delayed"], formats.count),
-    Column("next due", 9, 15, lambda row, _: row["due_in_s"], formats.age),
-    Column("leased", 7, 7, lambda row, _: row["leased"], formats.count),
-    Column("in/s", 6, 3, lambda row, window: row["in"].get(window, 0.0), formats.rate),
-    Column("out/s", 6, 4, lambda row, window: row["out"].get(window, 0.0), formats.rate),
-    Column("fail/s", 7, 5, lambda row, window: row["failed"].get(window, 0.0), formats.rate,
+    figure("ready", 8, 2, lambda row, _: row["ready"], formats.count),
+    figure("oldest", 7, 6, lambda row, _: row["oldest_s"] if row["ready"] else None, formats.age),
+    figure("delayed", 8, 16, lambda row, _: row["delayed"], formats.count),
+    figure("due", 9, 15, lambda row, _: row["due_in_s"], formats.age),
+    figure("leased", 7, 7, lambda row, _: row["leased"], formats.count),
+    rate_of("in", 6, 3, "in"),
+    rate_of("out", 6, 4, "out"),
+    rate_of("failed", 9, 5, "failed", style=lambda _: BAD),
+    quantile_of("wait", 9, 12, "p50", "wait_ms"),
+    quantile_of("wait", 9, 9, "p99", "wait_ms"),
+    quantile_of("run", 8, 13, "p50", "run_ms"),
+    quantile_of("run", 8, 11, "p99", "run_ms"),
+    figure("dead", 6, 17, lambda row, _: row["counters"].get("dead", 0), formats.count,
            style=lambda _: BAD),
-    Column("wait p50", 9, 12, lambda row, window: row["wait_ms"][window]["p50"], formats.ms),
-    Column("wait p99", 9, 9, lambda row, window: row["wait_ms"][window]["p99"], formats.ms),
-    Column("run p50", 8, 13, lambda row, window: row["run_ms"][window]["p50"], formats.ms),
-    Column("run p99", 8, 11, lambda row, window: row["run_ms"][window]["p99"], formats.ms),
-    Column("workers", 8, 8, lambda row, _: row["workers"], formats.count),
-    Column("bytes", 8, 14, lambda row, _: row["bytes"], formats.size),
+    figure("servers", 8, 8, lambda row, _: row["workers"], formats.count),
+    figure("bytes", 8, 14, lambda row, _: row["bytes"], formats.size),
     Column("out, last minute", SPARK_CELLS, 10, _history, left=True),
 )  # fmt: skip
 
@@ -65,11 +79,11 @@ def detail(broker: Row, queue: Row, window: str, width: int) -> Text:
             ),
             pieces.percentiles([("wait", queue["wait_ms"]), ("run", queue["run_ms"])]),
             pieces.table(
-                "Tasks", [task for task in broker["tasks"] if task["queue"] == name],
+                "Tasks", [task for task in task_rows(broker) if task["queue"] == name],
                 TASK_COLUMNS, window, width,
             ),
             pieces.table(
-                "Workers", [w for w in broker["workers"] if name in w["queues"]],
+                "Workers", [w for w in worker_rows(broker) if name in w["queues"]],
                 WORKER_COLUMNS, window, width,
             ),
             pieces.figures(

@@ -15,11 +15,14 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from .columns import WARN, Row
+from .columns import WARN, Row, View
 from .controls import Step, drain_or_resume, pause_or_resume
 from .dialogs import Question
-from .header import header
+from .header import CONDITIONS_MAX, header
 from .state import State
+
+LOW = 30
+"""Lines of a terminal; one with fewer has room for one line of conditions."""
 
 CHOOSE = "Choose a queue first: key 1, then the arrows."
 
@@ -60,6 +63,11 @@ class BrokerScreen(Screen[None]):
         """Show the state as it is now."""
         raise NotImplementedError
 
+    @property
+    def view(self) -> View:
+        """The view that is shown, or whose row is."""
+        raise NotImplementedError
+
     def queue(self) -> Row | None:
         """The chosen queue, or None."""
         raise NotImplementedError
@@ -68,7 +76,13 @@ class BrokerScreen(Screen[None]):
         """Refresh the header and the message."""
         state, width = self.state, self.size.width - 2
         self.query_one("#head", Static).update(
-            header(state.broker, state.window, width, state.place)
+            header(
+                state.broker,
+                state.window,
+                width,
+                state.place,
+                1 if self.size.height < LOW else CONDITIONS_MAX,
+            )
         )
         text = state.message(monotonic())
         message = self.query_one("#message", Static)

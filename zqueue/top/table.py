@@ -21,7 +21,10 @@ class Table(DataTable[Text]):
     ]
 
     def __init__(self) -> None:
-        super().__init__(cursor_type="row", zebra_stripes=True, cell_padding=1)
+        super().__init__(
+            cursor_type="row", zebra_stripes=True, cell_padding=1,
+            cursor_foreground_priority="renderable",
+        )  # fmt: skip
         self._layout: list[tuple[str, int]] = []
         self._keys: list[str] = []
         self._shown: list[list[Text]] = []

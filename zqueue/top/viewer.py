@@ -51,6 +51,7 @@ Footer { background: #161b22; }
 ModalScreen { align: center middle; background: #0d1117 60%; }
 .dialog { width: 66; max-width: 96%; height: auto; padding: 1 2; border: round #79c0ff;
           background: #161b22; }
+VerticalScroll.dialog { max-height: 94%; scrollbar-size-vertical: 1; }
 .dialog Static { background: #161b22; }
 .buttons { height: auto; margin-top: 1; align-horizontal: right; }
 .buttons Button { margin-left: 2; }
@@ -88,8 +89,8 @@ class TopApp(App[None]):
         self.run_worker(lambda: self._ask(wanted.url, wanted.number), thread=True)
 
     def action_help(self) -> None:
-        """Show the keys."""
-        self.push_screen(Help())
+        """Show the keys, and what the figures of the view mean."""
+        self.push_screen(Help(self.screen.view if isinstance(self.screen, BrokerScreen) else None))
 
     def _control(self, url: str, step: Step) -> None:
         try:

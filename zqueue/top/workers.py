@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.text import Text
 
 from . import formats, pieces
-from .columns import BAD, DIM, LINK, Column, Row, View
+from .columns import BAD, DIM, LINK, SPARK_CELLS, Column, Row, View, figure, rate_of
+from .strips import lines, names_of, painted
 
 
 def called(worker: Row) -> str:
@@ -22,21 +23,34 @@ def _running(worker: Row, window: str = "") -> str:
     return f"{words}, {formats.percent(progress[0] / progress[1])}" if progress else words
 
 
+def _strip(row: Row, width: int) -> Text:
+    return painted(row["strip"], row["names"], width)
+
+
 COLUMNS = (
     Column("worker", 14, 0, lambda row, _: called(row), left=True, style=lambda _: "bold"),
-    Column("busy", 5, 1, lambda row, _: row["busy"], formats.percent),
-    Column("ended/s", 8, 2, lambda row, window: row["rate"].get(window, 0.0), formats.rate),
-    Column("in flight", 10, 4, lambda row, _: row["in_flight"], formats.count),
-    Column("credit", 7, 9, lambda row, _: row["credit"], formats.count),
-    Column("memory", 7, 5, lambda row, _: row["rss_bytes"], formats.size),
-    Column("cores", 6, 7, lambda row, _: row["cpu"], lambda value: f"{value:.2f}"),
-    Column("done", 9, 8, lambda row, _: row["done"], formats.count),
-    Column("failed", 7, 6, lambda row, _: row["failed"], formats.count, style=lambda _: BAD),
-    Column("gc longest", 11, 11, lambda row, _: row["gc"]["max_ms"] or None, formats.ms),
-    Column("running", 18, 3, _running, left=True, style=lambda _: LINK),
-    Column("queues", 20, 10, lambda row, _: ", ".join(row["queues"]), left=True),
-    Column("version", 10, 12, lambda row, _: row["version"], left=True),
+    figure("busy", 5, 1, lambda row, _: row["busy"], formats.percent),
+    figure("strip", SPARK_CELLS, 4, lambda row, _: row["busy"], left=True,
+           paint=_strip),
+    rate_of("ended", 8, 2, "rate"),
+    figure("in_flight", 10, 5, lambda row, _: row["in_flight"], formats.count),
+    figure("credit", 7, 10, lambda row, _: row["credit"], formats.count),
+    figure("rss", 7, 6, lambda row, _: row["rss_bytes"], formats.size),
+    figure("cpu", 6, 8, lambda row, _: row["cpu"], lambda value: f"{value:.2f}"),
+    figure("done", 9, 9, lambda row, _: row["done"], formats.count),
+    figure("failures", 9, 7, lambda row, _: row["failed"], formats.count, style=lambda _: BAD),
+    Column("gc max", 7, 12, lambda row, _: row["gc"]["max_ms"] or None, formats.ms,
+           means="Its longest pause for the garbage collector."),
+    figure("running", 18, 3, _running, left=True, style=lambda _: LINK),
+    Column("queues", 20, 11, lambda row, _: ", ".join(row["queues"]), left=True),
+    Column("version", 10, 13, lambda row, _: row["version"], left=True),
 )  # fmt: skip
+
+
+def rows(broker: Row) -> list[Row]:
+    """The workers, each with the names of all tasks, which tell their colours."""
+    names = names_of(broker)
+    return [{**worker, "names": names} for worker in broker.get("workers", ())]
 
 
 def detail(broker: Row, worker: Row, window: str, width: int) -> Text:
@@ -46,20 +60,21 @@ def detail(broker: Row, worker: Row, window: str, width: int) -> Text:
         [
             pieces.title("worker", called(worker)),
             _activity(worker, width),
+            lines(worker["strip"], names_of(broker), width),
             pieces.figures(
                 [
                     ("queues", ", ".join(worker["queues"]) or formats.NONE),
                     ("in flight", formats.count(worker["in_flight"])),
                     ("credit", formats.count(worker["credit"])),
                     ("done", formats.count(worker["done"])),
-                    ("failed", formats.count(worker["failed"])),
+                    ("failures", formats.count(worker["failed"])),
                 ],
                 width,
             ),
             pieces.figures(
                 [
                     ("busy", formats.percent(worker["busy"])),
-                    ("processor", f"{worker['cpu']:.2f} cores"),
+                    ("cpu", f"{worker['cpu']:.2f} cores"),
                     ("memory", formats.size(worker["rss_bytes"])),
                     ("zqueue", worker["version"] or formats.NONE),
                     ("modules", "compiled" if worker["compiled"] else "interpreted"),
@@ -69,8 +84,8 @@ def detail(broker: Row, worker: Row, window: str, width: int) -> Text:
             pieces.rates([("ended", worker["rate"])]),
             pieces.figures(
                 [
-                    ("collections", formats.count(pauses["count"])),
-                    ("paused for", formats.ms(pauses["total_ms"])),
+                    ("pauses", formats.count(pauses["count"])),
+                    ("in all", formats.ms(pauses["total_ms"])),
                     ("longest", formats.ms(pauses["max_ms"])),
                 ],
                 width,
@@ -97,7 +112,6 @@ def _activity(worker: Row, width: int) -> Text:
 
 
 WORKERS = View(
-    "Workers", COLUMNS, lambda broker: list(broker.get("workers", ())),
-    lambda row: str(row["id"] or called(row)), detail, "busy",
+    "Workers", COLUMNS, rows, lambda row: str(row["id"] or called(row)), detail, "busy",
     "No worker is connected: start some with 'zqueue worker APP'.",
 )  # fmt: skip
