@@ -400,9 +400,6 @@ class TestThreads:
         office.desk.through(task, 3.0, None, None, office.now)
         assert office.desk._tally.busy_s == 3.0 / THREADS
         assert office.desk.in_threads.busy_s(office.now) == 3.0 / THREADS
-        assert office.desk._tally.ran.report(office.desk.in_threads.now_running(office.now)) == {
-            "plain": 6.0
-        }
 
 
 class TestDraining:

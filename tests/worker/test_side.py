@@ -63,6 +63,15 @@ class Bench:
         self.said.clear()
 
 
+def test_how_long_tasks_ran_is_told_while_they_run_too() -> None:
+    bench = Bench()
+    bench.lease(2)
+    task, _ = bench.claim(), bench.claim()
+    bench.now += 3.0
+    bench.end(task, 3.0)
+    assert bench.tally.ran.report(bench.side.row.now_running(bench.now)) == {"t": 6.0}
+
+
 def test_an_end_is_said_once_and_measured_by_its_share() -> None:
     bench = Bench()
     bench.lease(3)
