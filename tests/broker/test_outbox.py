@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zqueue.broker.outbox import OUTBOX_BYTES_MAX, SHARE, Outboxes
+from zqueue.broker.outbox import LEAST_BYTES, OUTBOX_BYTES_MAX, SHARE, Outboxes
 from zqueue.core.ready import Budget
 
 
@@ -33,9 +33,12 @@ class Pipes:
         return True
 
 
-def make(bytes_max: int = 1 << 40) -> tuple[Pipes, Outboxes, Budget]:
+def make(bytes_max: int = 1 << 40, least_bytes: int = 0) -> tuple[Pipes, Outboxes, Budget]:
     pipes, budget = Pipes(), Budget(bytes_max)
-    return pipes, Outboxes(pipes.transmit, lambda e: isinstance(e, Gone), budget), budget
+    outboxes = Outboxes(
+        pipes.transmit, lambda e: isinstance(e, Gone), budget, least_bytes=least_bytes
+    )
+    return pipes, outboxes, budget
 
 
 def test_what_has_room_is_sent_at_once() -> None:
@@ -100,6 +103,14 @@ def test_of_all_together_the_fullest_is_given_up() -> None:
     pipes.room |= {b"a": 9, b"b": 9, b"c": 9}
     assert outboxes.retry() == [(b"b", [bytes(60)], False)]
     assert [peer for peer, _ in pipes.sent] == [b"a", b"c", b"c"]
+
+
+def test_answers_to_a_window_wait_however_little_the_broker_may_hold() -> None:
+    """Else who sent it would be given up, greet anew, and send it again, for ever."""
+    _, outboxes, _ = make(6000, LEAST_BYTES)
+    for _ in range(1000):
+        assert outboxes.send(b"a", [bytes(45)])
+    assert outboxes.retry() == []
 
 
 STEPS = st.one_of(

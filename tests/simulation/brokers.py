@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 EGRESS = frozenset({OUT})
 TURN_MESSAGES = 16
+OUTBOX_LEAST_BYTES = 12_000
+"""Room for answers to all batches that a run has. Really it is a hundred times as much."""
 STUCK_RETRY_S = 0.02
 STOP_LOOKS_S = 0.01
 DELIVER, REFUSE = 21, 3
@@ -64,8 +66,9 @@ class BrokerHost(Process):
         self.has_closed = False
         """It was told to stop, and has stored what there is."""
         self._outboxes = Outboxes(
-            self.hub.transmit, lambda error: isinstance(error, Gone), self.protocol.book.budget
-        )
+            self.hub.transmit, lambda error: isinstance(error, Gone), self.protocol.book.budget,
+            least_bytes=OUTBOX_LEAST_BYTES,
+        )  # fmt: skip
         self.wake()
 
     def _make(self, number: int) -> BrokerProtocol:

@@ -20,6 +20,10 @@ OUTBOX_BYTES_MAX = 64 << 20
 SHARE = 4
 """What waits for all peers together is at most this part of what the broker may hold."""
 
+LEAST_BYTES = 1 << 20
+"""But that much may wait, however little it may hold. A producer whose answers have no room is given
+up, greets anew, and sends all again that is not answered: for ever, if they never have."""
+
 
 class Unsent(NamedTuple):
     """A message that is not sent any more."""
@@ -42,10 +46,13 @@ class Outboxes:
         transmit: Callable[[list[bytes]], bool],
         is_gone: Callable[[Exception], bool],
         budget: Budget,
+        *,
+        least_bytes: int = LEAST_BYTES,
     ) -> None:
         self._transmit = transmit
         self._is_gone = is_gone
         self._budget = budget
+        self._bytes_max = max(budget.bytes_max // SHARE, least_bytes)
         self._waiting: dict[bytes, deque[list[bytes]]] = {}
         self._bytes: dict[bytes, int] = {}
         self._lost: list[Unsent] = []
@@ -73,7 +80,7 @@ class Outboxes:
         self._count(peer, sum(map(len, frames)))
         if self._bytes[peer] > OUTBOX_BYTES_MAX:
             self._give_up(peer, is_gone=False)
-        while self._budget.unsent > self._budget.bytes_max // SHARE:
+        while self._budget.unsent > self._bytes_max:
             self._give_up(max(self._bytes, key=self._bytes.__getitem__), is_gone=False)
         return True
 
