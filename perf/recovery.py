@@ -163,19 +163,16 @@ def delays(tasks: int) -> list[Row]:
 def waiting(tasks: int) -> list[Row]:
     """Let many wait for long; nothing else happens."""
     rows = []
-    for name, single, wanted in (
-        ("in batches", False, "~24 beside the body"),
-        ("one by one", True, "<= 64"),
+    room = ("--queue-tasks", str(4 * tasks + 10_000), "--queue-bytes", "4G", "--max-bytes", "8G")
+    for name, single, stored, wanted in (
+        ("in batches", False, False, "~24 beside the body"),
+        ("one by one", True, False, "<= 64 beside the body"),
+        ("one by one, with a data dir", True, True, "<= 64 beside what finds an entry"),
     ):
-        room = (
-            "--queue-tasks",
-            str(4 * tasks + 10_000),
-            "--queue-bytes",
-            "4G",
-            "--max-bytes",
-            "8G",
-        )
-        with Bench(*room, workers=0) as bench:
+        with (
+            _data_dir() as data,
+            Bench(*room, *(("--data-dir", data) if stored else ()), workers=0) as bench,
+        ):
             with zqueue.Producer(bench.url, timeout=120) as producer:
                 _delay(producer, 2000, single=single)
                 before = rss_bytes(bench.broker.pid)
@@ -202,6 +199,8 @@ def _delay(producer: zqueue.Producer, tasks: int, *, single: bool) -> None:
         # Another time for each: no two of them travel together.
         options = zqueue.task_options(delay=LONG_S + number % 1000)
         producer.send("work", [number], task="work", options=options)
+        if number % 1000 == 999:  # Nor those that have the same one.
+            producer.flush(120)
     producer.flush(120)
 
 

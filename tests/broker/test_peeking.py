@@ -9,7 +9,7 @@ import pytest
 from zqueue.broker.peeking import PEEK_BODY_BYTES_MAX, PEEK_MAX
 from zqueue.wire.codec import pack
 from zqueue.wire.headers import encode
-from zqueue.wire.messages import CRASHED, Ask, Departed, Refuse
+from zqueue.wire.messages import CRASHED, DONE, RETRY, Ask, Departed, Refuse
 from zqueue.wire.unpacking import unpack
 
 
@@ -97,3 +97,18 @@ def test_the_delayed_are_told_with_the_time_that_is_left(talk: Any) -> None:
     assert look(t, task="other")["delayed_tasks"] == []
     info = t.broker.teller.info()["queues"]["q"]
     assert (info["delayed"], info["due_in_s"]) == (6, 0.25)
+
+
+def test_one_of_the_middle_of_a_batch_is_told_while_it_waits_for_its_next_attempt(
+    talk: Any,
+) -> None:
+    t = talk()
+    t.producer()
+    t.worker(credit=3, retries={"": [2, 9000, 9000, 1]})
+    t.publish(b"p", 1, ["a", "b", "c"])
+    ((_, lease, _),) = [heard for heard in t.hear() if hasattr(heard[1], "lease")]
+    error = pack([["ValueError", "no", ""]])
+    t.settle(b"w", lease.lease, [[0, 0, 2, DONE], [0, 2, 1, RETRY]], error, credit=0)
+    (waits,) = look(t)["delayed_tasks"]
+    assert (waits["body"], waits["attempt"], waits["due_in_s"]) == ("c", 2, 9.0)
+    assert waits["id"].endswith("-1-2")

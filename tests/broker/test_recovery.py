@@ -13,7 +13,9 @@ from zqueue.config import Limits
 from zqueue.core.confirm import GAPS_MAX
 from zqueue.core.records import Fact
 from zqueue.wire.codec import pack
-from zqueue.wire.messages import DONE, DRAIN, PAUSE, RETRY, Heartbeat, Refuse
+from zqueue.wire.headers import encode
+from zqueue.wire.messages import DONE, DRAIN, PAUSE, RETRY, Ask, Heartbeat, Refuse
+from zqueue.wire.unpacking import unpack
 
 from .shelf import Shelf
 
@@ -190,3 +192,49 @@ def test_times_attempts_keys_and_letters_are_there_again(durable: Any, deliverie
     t.worker(credit=9)
     assert deliveries(t.hear()) == []
     assert queue.counters.expired == 1, "that time went on, too"
+
+
+def test_what_waits_for_its_time_is_in_the_store_only(durable: Any, deliveries: Any) -> None:
+    t, read = durable, []
+
+    def reading(entry: int) -> bytes:
+        read.append(entry)
+        return bytes(t.shelf.body(entry))
+
+    def delayed() -> list[bool]:
+        """Whether the bodies of those that are delayed are in memory."""
+        return [bool(b.frame.body) for _, b in t.broker.book.queues["q"].ready.delayed]
+
+    t.worker(credit=9, retries={"": [2, 60_000, 60_000, 1]})
+    t.publish(b"p", 1, ["later" * 100, "too"], delay_ms=30_000)
+    t.publish(b"p", 2, ["again", "done"])
+    ((_, lease, _),) = deliveries(t.hear())
+    t.settle(b"w", lease.lease, [[0, 0, 1, RETRY], [0, 1, 1, DONE]],
+             pack([["ValueError", "no", ""]]), credit=9)  # fmt: skip
+    t.keep()
+    assert delayed() == [False, False]
+    for lives in (1, 2):
+        book = t.broker.book
+        book.overflow.read = t.broker.recovery._read = reading
+        assert book.budget.bytes < 200 < book.queues["q"].ready.bytes, "only their bodies count"
+        assert not read, "and nobody reads them before their time"
+        if lives == 1:
+            t.die()
+            t.producer()
+            t.worker(credit=9)
+            t.hear()
+            assert delayed() == [False, False]
+    t.broker.receive(b"x", "", [encode(Ask("peek")), pack({"queue": "q"})], t.now)
+    ((_, _, (told,)),) = t.hear()
+    assert [unpack(task["body"]) for task in unpack(told)["delayed_tasks"]] == [
+        "later" * 100, "too", "again"
+    ]  # fmt: skip
+    assert book.queues["q"].ready.delayed_tasks == 3
+    frames = []
+    for _ in range(70):
+        t.now += 1
+        for peer in (b"p", b"w"):
+            t.broker.receive(peer, "", [encode(Heartbeat([]))], t.now)
+        t.broker.tick(t.now)
+        frames += [(t.now, unpack(*frames)) for _, _, frames in deliveries(t.hear())]
+    assert [bodies for _, bodies in frames] == [["later" * 100, "too"], ["again"]]

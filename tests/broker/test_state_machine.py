@@ -398,15 +398,15 @@ class Broken(Network):
     # --- what must always hold ---
 
     def _present(self) -> tuple[dict[str, list[Batch]], dict[str, list[tuple[Batch, list[int]]]]]:
-        """All that the broker holds: ready and delayed batches, and leased ones with their open
-        positions."""
+        """All that the broker has in memory: ready and delayed batches, and leased ones with their
+        open positions."""
         ready: dict[str, list[Batch]] = {}
         leased: dict[str, list[tuple[Batch, list[int]]]] = {}
         for name, queue in self.broker.book.queues.items():
             r = queue.ready
             rows = (r._suspects, r._returned, r._new, *r._rows.values())
             ready[name] = [batch for row in rows for batch in row]
-            ready[name] += [batch for _, batch in r.delayed]
+            ready[name] += [batch for _, batch in r.delayed if batch.frame.body]
             leased[name] = []
         for lease in self.broker.dispatch.leases._leases.values():
             assert lease.holder.leases[lease.number] is lease
@@ -426,13 +426,16 @@ class Broken(Network):
         places: Counter[tuple[int, int, int]] = Counter()
         for name, queue in self.broker.book.queues.items():
             r = queue.ready
-            assert r.ready_tasks + r.delayed_tasks == sum(batch.count for batch in ready[name])
-            assert r.ready_bytes + r.delayed_bytes == sum(batch.nbytes for batch in ready[name])
+            stored = [batch for _, batch in r.delayed if not batch.frame.body]
+            waiting, free = [*ready[name], *stored], OVERHEAD_BYTES * len(stored)
+            assert r.ready_tasks + r.delayed_tasks == sum(batch.count for batch in waiting)
+            assert r.ready_bytes + r.delayed_bytes == sum(b.nbytes for b in waiting) - free
+            assert r.delayed.memory_bytes <= r.delayed_bytes + free
             assert r.delayed_tasks == sum(batch.count for _, batch in r.delayed)
             assert r.suspect_tasks == sum(batch.count for batch in r._suspects)
             assert r.leased_tasks == sum(len(left) for _, left in leased[name])
             assert r.leased_bytes == sum(batch.nbytes for batch, _ in leased[name])
-            all_bytes += r.ready_bytes + r.leased_bytes + r.delayed_bytes
+            all_bytes += r.ready_bytes + r.leased_bytes + r.delayed.memory_bytes
             far_bytes += r.far.memory_bytes
             assert r.far_tasks == sum(run.tasks for found in r.far for run in found.runs)
             near_bytes = r.ready_bytes + r.leased_bytes + r.delayed_bytes
@@ -610,13 +613,13 @@ class Stored(Broken):
         assert journal is not None
         noted = [*self.shelf.records, *(r for _, rs in self.commits for r in rs), *journal._entries]
         bodies = {record.number: record.body for record in noted if isinstance(record, Entry)}
-        return {
-            unpack_bodies(bodies[found.number])[run.first + i][0]
-            for queue in self.broker.book.queues.values()
-            for found in queue.ready.far
-            for run in found.runs
-            for i in range(run.tasks)
-        }
+        places: list[tuple[int, int, int]] = []
+        for queue in self.broker.book.queues.values():
+            far, waits = queue.ready.far, queue.ready.delayed
+            places += [(found.number, *run[:2]) for found in far for run in found.runs]
+            places += [(b.frame.entry, b.first, b.count) for _, b in waits if not b.frame.body]
+        found = [unpack_bodies(bodies[entry])[first : first + n] for entry, first, n in places]
+        return {body[0] for some in found for body in some}
 
     @rule(with_facts=st.booleans())
     def begin_to_store(self, with_facts: bool) -> None:

@@ -23,7 +23,6 @@ cdef class Book:
 
     cpdef Queue queue(self, name)
     cpdef put(self, Queue queue, Batch batch)
-    cdef _make_ready(self, Queue queue, Batch batch)
     cpdef bint is_expired(self, Published frame)
     cpdef over(self, Queue queue, Batch batch, Py_ssize_t first, Py_ssize_t count, Outcome outcome)
     @cython.locals(part=Batch)

@@ -170,12 +170,17 @@ class Book:
         """New tasks are ready, at the end."""
         queue.batches.record(batch.count)
         self.with_work[queue] = None
-        if self.overflow is not None and self.journal is not None:
-            entry = self.journal.put(batch.frame, self.wall_ms())
-            if self.overflow.is_far(queue):
-                self.overflow.put(queue, entry)
+        journal, overflow = self.journal, self.overflow
+        entry = None if journal is None else journal.put(batch.frame, self.wall_ms())
+        if batch.frame.options is not None:
+            due = _due_of(batch.frame, self.wall_s)
+            if due > self.now:
+                self._delay(queue, batch, due)
                 return
-        self._make_ready(queue, batch)
+        if overflow is not None and entry is not None and overflow.is_far(queue):
+            overflow.put(queue, entry)
+        else:
+            queue.ready.put(batch)
 
     def refill(self, queue: Queue, *, further: bool = False) -> bool:
         """Bring tasks of a queue that are in the store only into memory, if it is their turn.
@@ -196,6 +201,10 @@ class Book:
             return 0
         return self.overflow.sift(queue, choose, end)
 
+    def with_body(self, batch: Batch) -> Batch:
+        """The same tasks; what is in the store only is read, unless it is on its way there."""
+        return batch if self.overflow is None else self.overflow.with_body(batch)
+
     def read_on(self) -> None:
         """A turn has come, after one in which enough was read of a store."""
         if self.overflow is not None:
@@ -211,26 +220,22 @@ class Book:
         """A queue that a broker before this one had, however many those are."""
         return self.queues.get(name) or self._make(name)
 
-    def restore(self, queue: Queue, batch: Batch, due_ms: int = 0) -> None:
-        """Tasks of a broker before this one are ready, at the end, or will be; ``due_ms``: when, by
-        the wall clock."""
+    def due_of(self, batch: Batch, due_ms: int) -> float:
+        """From when on tasks of a broker before this one may run; ``due_ms``: as `of_tasks` has it
+        in the journal."""
+        if due_ms:
+            return due_ms / 1000 - self.wall_s
+        if batch.attempt > 1 or batch.frame.options is None:
+            return -inf
+        return _due_of(batch.frame, self.wall_s)
+
+    def restore(self, queue: Queue, batch: Batch, due: float) -> None:
+        """Tasks of a broker before this one are ready, at the end, or will be when they are due."""
         self.with_work[queue] = None
-        due = due_ms / 1000 - self.wall_s
-        if not due_ms and batch.attempt == 1:
-            self._make_ready(queue, batch)
-        elif due > self.now:
+        if due > self.now:
             self._delay(queue, batch, due)
         else:
             queue.ready.restore(batch)
-
-    def _make_ready(self, queue: Queue, batch: Batch) -> None:
-        """New tasks are ready, or will be when they are due."""
-        if batch.frame.options is not None:
-            due = _due_of(batch.frame, self.wall_s)
-            if due > self.now:
-                self._delay(queue, batch, due)
-                return
-        queue.ready.put(batch)
 
     def delay(self, queue: Queue, batch: Batch, due: float) -> None:
         """Leased tasks are to run again, not before ``due``. Then they stand at the end."""
@@ -251,8 +256,16 @@ class Book:
         queue = self.queues.get(name)
         if queue is None:
             return
-        if queue.ready.take_due(self.now):
+        for due, batch in queue.ready.take_due(self.now):
             self.with_work[queue] = None
+            frame = batch.frame
+            if batch.fresh and due > frame.at:  # From now on it waits.
+                frame.age_us += int((due - frame.at) * 1e6)
+                frame.at = due
+            if frame.body or self.overflow is None:
+                queue.ready.restore(batch)
+            else:
+                self.overflow.put_due(queue, batch, self.wall_ms())
         after = queue.ready.delayed.next_look()
         if after is not None:
             self.timers.set((Timer.DELAYED, name), after)

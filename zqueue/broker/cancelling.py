@@ -169,7 +169,7 @@ class Cancelling:
             return 0
         # First what is far: where it is a part of an entry, that comes into memory.
         tasks = self._book.sift(queue, wanted.among, self._settling.cancel)
-        parts = ready.take_out(wanted.among, self._book.now)
+        parts = ready.take_out(wanted.among)
         for part in parts:
             tasks += part.count
             self._settling.cancel(queue, part)

@@ -122,10 +122,7 @@ class Journal:
 
     def state(self, batch: Batch, due_ms: int) -> None:
         """What became of tasks so far, and when they are due by the wall clock; 0: now."""
-        meta: list[object] = [
-            batch.attempt, batch.failures, batch.timeouts, batch.crashes, due_ms,
-        ]  # fmt: skip
-        self.again(batch.frame.entry, batch.first, batch.count, meta)
+        self.again(batch.frame.entry, batch.first, batch.count, of_tasks(batch, due_ms))
 
     def fact(self, meta: list[object]) -> None:
         """Something is so, until a later fact says otherwise (see `facts`)."""
@@ -133,17 +130,10 @@ class Journal:
 
     def put(self, frame: Published, at_ms: int) -> Entry:
         """A batch is in its queue; the wall clock says ``at_ms``."""
-        producer = frame.origin.id if isinstance(frame.origin, ProducerPeer) else b""
-        flags = REPLY if frame.reply else 0
-        origin = frame.origin
-        if isinstance(origin, ProducerPeer) and frame.sequence in origin.moved:
-            flags |= MOVED
-        meta: list[object] = [frame.task, producer, frame.sequence, flags, frame.age_us, at_ms]
-        if frame.options is not None:
-            meta.append(frame.options.pack())
+        meta = of_batch(frame, at_ms)
         frame.entry = self.entry(PUT, frame.queue, frame.count, meta, frame.body)
-        if isinstance(origin, ProducerPeer):
-            self._number(origin, frame.sequence)
+        if isinstance(frame.origin, ProducerPeer):
+            self._number(frame.origin, frame.sequence)
         return self._entries[-1]
 
     def used(self, producer: ProducerPeer, sequence: int) -> None:
@@ -243,6 +233,24 @@ class Journal:
 def of_queue(queue: Queue) -> list[object]:
     """The fact how somebody left a queue."""
     return [QUEUE, queue.ready.name, queue.paused, queue.draining]
+
+
+def of_batch(frame: Published, at_ms: int) -> list[object]:
+    """What is known of a batch beside its body, while the wall clock says ``at_ms``."""
+    producer, flags = b"", REPLY if frame.reply else 0
+    if isinstance(frame.origin, ProducerPeer):
+        producer = frame.origin.id
+        if frame.sequence in frame.origin.moved:
+            flags |= MOVED
+    meta: list[object] = [frame.task, producer, frame.sequence, flags, frame.age_us, at_ms]
+    if frame.options is not None:
+        meta.append(frame.options.pack())
+    return meta
+
+
+def of_tasks(batch: Batch, due_ms: int) -> list[object]:
+    """What became of tasks so far, and when they are due by the wall clock; 0: at no such time."""
+    return [batch.attempt, batch.failures, batch.timeouts, batch.crashes, due_ms]
 
 
 def _is_away(producer: ProducerPeer) -> bool:

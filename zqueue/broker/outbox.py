@@ -21,8 +21,8 @@ SHARE = 4
 """What waits for all peers together is at most this part of what the broker may hold."""
 
 LEAST_BYTES = 1 << 20
-"""But that much may wait, however little it may hold. A producer whose answers have no room is given
-up, greets anew, and sends all again that is not answered: for ever, if they never have."""
+"""But that much may wait, however little it may hold. A producer whose answers have no room is
+given up, greets anew, and sends all again that is not answered: for ever, if they never have."""
 
 
 class Unsent(NamedTuple):

@@ -5,6 +5,9 @@ row of entries that only say where their batches are (`core.far`). Once anything
 there, what is new goes there, too, so that order holds. When less than half of what should be in
 memory is left, the next entries are read, a little at a time, by whoever hands out tasks.
 
+What waits for its time is in the store only, too, unless that comes soon. Then it joins the row: it
+stands at the end of its queue, and its body is read when it is its turn.
+
 At a start the store tells how many tasks of each queue there are, and then finds them, the oldest
 first. What is published meanwhile to a queue of which some are to be found waits behind them.
 """
@@ -13,11 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from ..core.batch import Batch
+from ..core.batch import OVERHEAD_BYTES, Batch
 from ..core.lease import runs_of
 from ..core.ready import Budget
 from ..core.records import PUT, Entry, Found, Held, Run
-from .journal import Journal
+from ..wire.codec import array_length, pack
+from .journal import Journal, of_batch, of_tasks
 from .peers import Queue
 
 NEAR_BYTES = 16 << 20
@@ -29,6 +33,9 @@ NEAR_LEAST_BYTES = 1 << 20
 READ_BYTES = 1 << 20
 READ_ENTRIES = 256
 """Read at once."""
+
+DUE_MS = 1
+"""A time that has come, whatever the wall clock says, milliseconds since 1970."""
 
 TURN_BYTES = 1 << 20
 TURN_ENTRIES = 256
@@ -43,6 +50,8 @@ class Overflow:
         """Makes what is left of an entry ready."""
         self.outline: Callable[[Found], list[Batch]] = _cannot_outline
         """What is left of an entry, without the bodies."""
+        self.read: Callable[[int], bytes] = _cannot_read
+        """Reads the body of an entry from the store, by its number."""
         self.to_find: dict[str, int] = {}
         """By queue: tasks that the store has and that were not found yet."""
         self.near_bytes = NEAR_BYTES
@@ -74,6 +83,23 @@ class Overflow:
         number, kind, name, tasks, meta, body = entry
         runs = [Run(0, tasks, b"")]
         queue.ready.put_far(Found(number, kind, name, tasks, meta, len(body), runs))
+
+    def put_due(self, queue: Queue, batch: Batch, at_ms: int) -> None:
+        """The time of tasks has come that are in the store only; the wall clock says ``at_ms``."""
+        frame = batch.frame
+        run = Run(batch.first, batch.count, pack(of_tasks(batch, DUE_MS)))
+        nbytes = batch.nbytes - OVERHEAD_BYTES
+        meta = pack(of_batch(frame, at_ms))
+        queue.ready.put_far(Found(frame.entry, PUT, frame.queue, frame.count, meta, nbytes, [run]))
+
+    def with_body(self, batch: Batch) -> Batch:
+        """As `Book.with_body`."""
+        frame = batch.frame
+        if frame.body or frame.entry > self._journal.stored_entry:
+            return batch
+        body = self.read(frame.entry)
+        whole = frame.copy(body, 0, array_length(body))
+        return Batch(whole, batch.first, batch.count, attempt=batch.attempt)
 
     def refill(self, queue: Queue, *, further: bool = False) -> bool:
         """Bring the next tasks of a queue into memory if little is left there, or ``further``
@@ -166,6 +192,10 @@ class Overflow:
         """Queues that may have something to hand out, now that more is stored or found."""
         starved, self._starved = list(self._starved), {}
         return starved
+
+
+def _cannot_read(entry: int) -> bytes:
+    raise RuntimeError(f"entry {entry} is wanted, and nobody reads the store")
 
 
 def _cannot_outline(found: Found) -> list[Batch]:

@@ -56,9 +56,10 @@ def _first(book: Book, queue: Queue, task: str, most: int, origin: int) -> Itera
 def _next_due(book: Book, queue: Queue, task: str, most: int, origin: int) -> list[dict[str, Any]]:
     """Those that are due first, each with the time until then."""
     return [
-        {**_tell(book, batch.part(batch.first + place, 1), origin),
+        {**_tell(book, batch.part(place, 1), origin),
          "due_in_s": round(max(0.0, due - book.now), 3)}
-        for due, batch in queue.ready.delayed.first(most, task)
+        for due, delayed in queue.ready.delayed.first(most, task)
+        for batch in (book.with_body(delayed),)
         for place in range(min(most, batch.count))
     ][:most]  # fmt: skip
 
@@ -73,6 +74,8 @@ def _tell(book: Book, one: Batch, origin: int) -> dict[str, Any]:
         "attempt": one.attempt,
         "age_s": round(max(0.0, book.now - frame.at) + frame.age_us / 1e6, 3),
     }
+    if not frame.body:
+        return {**told, "bytes": 0, "body": None, "error": "its body is about to be stored"}
     try:
         packed = one.body(index_bodies, array_header)
         body = packed[slice(*index_bodies(packed)[:2])]

@@ -14,6 +14,7 @@ from typing import Any
 from ..core.batch import Batch, Published
 from ..core.confirm import GAPS_MAX, Moved, Taken
 from ..core.records import DEAD, KEY, PUT, RESULT, Found, Recovered, Run
+from ..wire.codec import array_length
 from ..wire.messages import MOVED, REPLY, Result
 from ..wire.options import unpack_options
 from ..wire.unpacking import unpack
@@ -75,7 +76,7 @@ class Recovery:
     def begin(self, recovered: Recovered, read: Read) -> None:
         """Take up the facts, and how much there is. Bodies will be read by ``read``."""
         assert self._book.overflow is not None
-        self._read = read
+        self._read = self._book.overflow.read = read
         self._left = recovered.found
         self.is_running = True
         self._keys.is_complete = False
@@ -188,22 +189,31 @@ class Recovery:
         self._book.with_work[queue] = None
 
     def _load(self, found: Found) -> None:
-        """It is a batch's turn: what is left of it is ready."""
-        queue = self._book.recall(found.queue)
-        batches = self._batches(found, self._read(found.number))
-        for batch, run in zip(batches, found.runs, strict=True):
-            self._book.restore(queue, batch, _state_of(run)[4])
+        """It is a batch's turn: what is left of it is ready, or waits for its time."""
+        book, queue = self._book, self._book.recall(found.queue)
+        batches = self._outline(found)
+        due = [
+            book.due_of(batch, _state_of(run)[4])
+            for batch, run in zip(batches, found.runs, strict=True)
+        ]
+        if min(due) <= book.now:
+            batches = self._batches(found, self._read(found.number))
+        for batch, at in zip(batches, due, strict=True):
+            book.restore(queue, batch, at)
 
     def _outline(self, found: Found) -> list[Batch]:
         """What is left of a batch, without the bodies."""
-        return self._batches(found, b"")
+        batches = self._batches(found, b"")
+        for batch in batches:
+            batch.nbytes += found.nbytes * batch.count // found.tasks
+        return batches
 
     def _batches(self, found: Found, body: bytes) -> list[Batch]:
         task, producer_id, sequence, flags, age_us, at_ms, *more = unpack(found.meta)
         producer = self._roster.recall(producer_id) if producer_id else None
         waited_ms = max(0, self._book.wall_ms() - at_ms)
         frame = Published(
-            found.queue, task, body, found.tasks, at=self._book.now,
+            found.queue, task, body, array_length(body) if body else found.tasks, at=self._book.now,
             age_us=age_us + 1000 * waited_ms, origin=producer, sequence=sequence,
             reply=bool(flags & REPLY), options=unpack_options(more[0]) if more else None,
         )  # fmt: skip

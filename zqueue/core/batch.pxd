@@ -27,5 +27,5 @@ cdef class Batch:
 
     cpdef Batch part(self, Py_ssize_t start, Py_ssize_t count)
     @cython.locals(frame=Published)
-    cpdef own(self, object index, object array_header)
+    cpdef own(self, object index, object array_header, bint always=*)
     cpdef object body(self, object index, object array_header)

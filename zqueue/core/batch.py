@@ -58,8 +58,9 @@ class Published:
     the number the publisher gave it: results are addressed by these two and the task's position.
     ``at`` is the instant it came, and ``age_us`` how long it had waited by then. Of one that was
     copied out of another, ``base`` is the position of its first task there. ``entry`` is its number
-    in the journal, if there is one; ``options`` what was asked for its tasks (opaque here; None:
-    nothing).
+    in the journal, if there is one. ``options`` is what was asked for its tasks, None: nothing. All
+    that is known of it here is that ``apart()`` gives the time that was asked for, as one number of
+    64 bits, and the rest, whose ``timed(time)`` is the whole again.
     """
 
     __slots__ = (
@@ -196,13 +197,16 @@ class Batch:
             fresh=self.fresh,
         )
 
-    def own(self, index: Indexer, array_header: Callable[[int], bytes]) -> None:
-        """Leave a frame of which this is half or less, with a copy of what is in it of this.
+    def own(
+        self, index: Indexer, array_header: Callable[[int], bytes], *, always: bool = False
+    ) -> None:
+        """Leave a frame of which this is half or less, with a copy of what is in it of this;
+        ``always``: one of which this is not all.
 
         A frame that cannot be cut stays, and all of it is counted. Call it before it is counted.
         """
         frame = self.frame
-        if 2 * self.count > frame.count:
+        if self.count == frame.count or (2 * self.count > frame.count and not always):
             return
         try:
             body = self.body(index, array_header)

@@ -16,7 +16,7 @@ cdef class ReadyQueue:
     cdef public Budget budget
     cdef public Py_ssize_t tasks_max, bytes_max
     cdef public Py_ssize_t ready_tasks, ready_bytes, leased_tasks, leased_bytes
-    cdef public Py_ssize_t suspect_tasks, far_tasks, delayed_tasks, delayed_bytes
+    cdef public Py_ssize_t suspect_tasks, far_tasks, delayed_tasks, delayed_bytes, delayed_memory
     cdef readonly object far, delayed
     cdef readonly object _new, _returned, _suspects
     cdef object _index, _array_header

@@ -57,9 +57,9 @@ class ReadyQueue:
 
     __slots__ = (
         "_array_header", "_index", "_names", "_new", "_returned", "_rows", "_suspects",
-        "budget", "bytes_max", "delayed", "delayed_bytes", "delayed_tasks", "far",
-        "far_tasks", "is_sorted", "leased_bytes", "leased_tasks", "name", "ready_bytes",
-        "ready_tasks", "suspect_tasks", "tasks_max",
+        "budget", "bytes_max", "delayed", "delayed_bytes", "delayed_memory",
+        "delayed_tasks", "far", "far_tasks", "is_sorted", "leased_bytes", "leased_tasks", "name",
+        "ready_bytes", "ready_tasks", "suspect_tasks", "tasks_max",
     )  # fmt: skip
 
     def __init__(
@@ -78,10 +78,11 @@ class ReadyQueue:
         """Behind all others: what waits in a store, and is not in memory."""
         self.far_tasks = 0
         """Tasks in it; they are not among those that are ready."""
-        self.delayed = Delayed()
+        self.delayed = Delayed(name, lambda batch: batch.own(index, array_header, always=True))
         """What waits for its time."""
         self.delayed_tasks = 0
         self.delayed_bytes = 0
+        self.delayed_memory = 0
         """What is in it; it is not among what is ready."""
         self.suspect_tasks = 0
         """How many of those that are ready are suspects."""
@@ -192,26 +193,21 @@ class ReadyQueue:
 
     def delay(self, batch: Batch, due: float, now: float) -> None:
         """Tasks that are neither ready nor leased wait until ``due``."""
-        batch.own(self._index, self._array_header)
         self.delayed.put(batch, due, now)
         self._count_delayed()
 
-    def take_due(self, now: float) -> int:
-        """What was delayed and is due is ready, at the end. Returns how many tasks."""
-        tasks = 0
-        for due, batch in self.delayed.take(now):
-            frame = batch.frame
-            if batch.fresh and due > frame.at:  # From now on it waits.
-                frame.age_us += int((due - frame.at) * 1e6)
-                frame.at = due
-            self.restore(batch)
-            tasks += batch.count
+    def take_due(self, now: float) -> list[tuple[float, Batch]]:
+        """What was delayed and is due, with its times: it counts no more until it is `restore`d, or
+        `put_far`."""
+        taken = self.delayed.take(now)
         self._count_delayed()
-        return tasks
+        return taken
 
     def _count_delayed(self) -> None:
-        self.budget.bytes += self.delayed.bytes - self.delayed_bytes
-        self.delayed_tasks, self.delayed_bytes = self.delayed.tasks, self.delayed.bytes
+        delayed = self.delayed
+        self.budget.bytes += delayed.memory_bytes - self.delayed_memory
+        self.delayed_memory = delayed.memory_bytes
+        self.delayed_tasks, self.delayed_bytes = delayed.tasks, delayed.bytes
 
     def oldest(self) -> float | None:
         """When the batch came that waits longest in front; None if nothing waits."""
@@ -353,7 +349,7 @@ class ReadyQueue:
         yield from self._returned
         yield from self._new
 
-    def take_out(self, choose: Callable[[Batch], int], now: float = 0.0) -> list[Batch]:
+    def take_out(self, choose: Callable[[Batch], int]) -> list[Batch]:
         """Lease out some tasks, wherever they stand, delayed or not: the others keep their places.
 
         ``choose`` says which of a batch, a bit each from its first task on.
@@ -365,7 +361,7 @@ class ReadyQueue:
                 self._take_out(row, chosen, taken)
         self._rows = {name: row for name, row in self._rows.items() if row}
         if self.delayed_tasks:
-            taken += map(self._lease, self.delayed.take_out(choose, now))
+            taken += map(self._lease, self.delayed.take_out(choose))
             self._count_delayed()
         return taken
 

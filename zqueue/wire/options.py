@@ -55,6 +55,20 @@ class TaskOptions(NamedTuple):
         """The map of what was asked for."""
         return pack({name: value for name, value in self._asdict().items() if value is not None})
 
+    def apart(self) -> tuple[int, TaskOptions]:
+        """The time that was asked for, as one number, and the rest (see `timed`)."""
+        if self.at_ms is not None:
+            return -1 - self.at_ms, self._replace(at_ms=None)
+        if self.delay_ms is not None:
+            return 1 + self.delay_ms, self._replace(delay_ms=None)
+        return 0, self
+
+    def timed(self, time: int) -> TaskOptions:
+        """With such a time, of those that have none."""
+        if time < 0:
+            return self._replace(at_ms=-1 - time)
+        return self._replace(delay_ms=time - 1) if time else self
+
     @property
     def is_policy(self) -> bool:
         """Whether anything is asked for that concerns retries."""
