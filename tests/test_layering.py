@@ -83,25 +83,26 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": {"app", "broker", "client", "config", "core", "errors", "net", "wire", "worker"},
     # The command line, and what only it needs.
     "otel": {"app", "current", "errors", "version"},
-    "dead_letters": {"client", "config", "core", "errors", "seconds", "wire"},
+    "letter": {"errors", "wire"},
+    "dead_letters": {"client", "config", "core", "errors", "letter", "seconds", "wire"},
     "report": {"errors", "interpreted", "wire"},
     "pipe": {"client", "errors", "handlers", "memory_queue", "producer", "wire"},
     "demo": {"app", "client", "current", "errors", "interpreted", "producer", "stats", "testing"},
     "bench": {"app", "client", "errors", "stats", "testing", "version"},
     "streams": {"errors"},
     "gateway": {
-        "app", "auth", "client", "config", "dead_letters", "errors", "http", "net", "producer",
-        "report", "version", "wire",
+        "app", "auth", "client", "config", "dead_letters", "errors", "http", "letter", "net",
+        "producer", "report", "version", "wire",
     },
     "shards": {"config", "core", "errors", "net"},
     "reloading": set(),
     "up": {"client", "config", "errors", "net", "reloading", "streams"},
     "options": {"config", "errors", "net", "wire"},
     "completing": {"client", "config", "errors"},
-    "cli_cancel": {"client", "completing", "config", "options", "report", "wire"},
+    "cli_cancel": {"client", "completing", "options", "report", "wire"},
     "cli_dead": {
-        "completing", "core", "dead_letters", "errors", "options", "pipe", "report", "streams",
-        "wire",
+        "completing", "dead_letters", "errors", "letter", "options", "pipe", "report",
+        "streams", "wire",
     },
     "cli_client": {
         "cli_cancel", "client", "completing", "config", "errors", "options", "pipe", "report",
@@ -120,8 +121,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "__main__": {"cli"},
     "__init__": {
-        "app", "client", "current", "dead_letters", "errors", "memory_queue", "producer", "senders",
-        "version",
+        "app", "client", "current", "dead_letters", "errors", "letter", "memory_queue",
+        "producer", "senders", "version",
     },
 }  # fmt: skip
 """Each room or file of the package, and the others that it may import."""

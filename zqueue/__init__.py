@@ -8,7 +8,7 @@ from .client.loop_lane import LoopFuture
 from .client.questions import Cancellation
 from .client.replies import TaskFuture
 from .current import Current, current
-from .dead_letters import DeadLetter, DeadLetters
+from .dead_letters import DeadLetters
 from .errors import (
     AlreadySent,
     BodyError,
@@ -34,6 +34,7 @@ from .errors import (
     WorkerLost,
     ZQueueError,
 )
+from .letter import DeadLetter
 from .memory_queue import MemoryQueue, ShutDown
 from .producer import Producer
 from .senders import AsyncTask, BatchTask, Task

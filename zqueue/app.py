@@ -8,8 +8,8 @@ import math
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
-from .client.ask import Asker
 from .client.earlier import EarlierResult
+from .client.everywhere import cancel_at
 from .client.questions import Cancellation
 from .client.replies import TaskFuture, cancel_futures
 from .errors import ConfigError
@@ -227,12 +227,10 @@ class App(SendingApp):
         ids = [task for task in tasks if not isinstance(task, TaskFuture)]
         counts = cancel_futures(futures, running, seconds)
         if ids or not futures:
-            with Asker(self.url) as asker:
-                counts = counts.plus(
-                    asker.cancel(
-                        *ids, queue=queue, task=task, key=key, running=running, timeout=timeout
-                    )
-                )
+            told = cancel_at(
+                self.url, *ids, queue=queue, task=task, key=key, running=running, timeout=timeout
+            )
+            counts = counts.plus(told)
         return counts
 
     def _register(self, handler: Handler) -> None:

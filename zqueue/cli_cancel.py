@@ -9,9 +9,8 @@ from typing import Any
 import click
 
 from . import completing
-from .client.ask import Asker
+from .client.everywhere import cancel_at, peek_at
 from .client.questions import Cancellation
-from .config import split_urls
 from .options import EXIT_CODES, json_option, url_option
 from .wire.headers import check_name
 
@@ -54,38 +53,6 @@ def cancel(
         url, *ids, queue=queue or "", task=task or "", key=key or "", running=running
     )
     click.echo(json.dumps(counts._asdict()) if as_json else describe(counts, bool(ids or key)))
-
-
-def cancel_at(url: str, *ids: str, key: str = "", **which: Any) -> Cancellation:
-    """Cancel at each broker of a list: see `Asker.cancel`."""
-    counts = Cancellation()
-    for asker in _askers(url, which["queue"]):
-        with asker:
-            counts = counts.plus(asker.cancel(*ids, key=key, **which))
-    named = len(dict.fromkeys(ids)) + bool(key)
-    return counts._replace(unknown=max(0, named - sum(counts[:3])))
-
-
-def peek_at(url: str, name: str, **which: Any) -> list[tuple[str, dict[str, Any]]]:
-    """What waits at each broker of a list: see `Asker.peek`."""
-    found = []
-    for asker in _askers(url, name):
-        with asker:
-            found.append((asker.url, asker.peek(name, **which)))
-    return found
-
-
-def _askers(url: str, queue: str) -> list[Asker]:
-    """One for each broker of a list, but those that do not have a queue that others have."""
-    askers = [Asker(each) for each in split_urls(url)]
-    if len(askers) == 1 or not queue:
-        return askers
-    having = []
-    for asker in askers:
-        with asker:
-            if queue in asker.ask()["queues"]:
-                having.append(asker)
-    return having or askers
 
 
 def describe(counts: Cancellation, named: bool) -> str:

@@ -15,9 +15,9 @@ from typing import IO, Any
 import click
 
 from . import completing
-from .core.dead import Group
-from .dead_letters import BadLetter, DeadLetter, DeadLetters
+from .dead_letters import DeadLetters, LetterGroup
 from .errors import ConfigError
+from .letter import BadLetter, DeadLetter
 from .options import EXIT_CODES, F, Seconds, json_option, url_option
 from .pipe import Progress
 from .report import table
@@ -52,6 +52,18 @@ class Since(click.ParamType[float]):
                 param,
                 ctx,
             )
+
+
+class Number(click.ParamType[str]):
+    """A dead letter: ``17``, or ``3f9a01bc-17`` where there are several brokers."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not re.fullmatch(r"([0-9a-f]{8}-)?0*[1-9]\d{0,17}", str(value)):
+            self.fail(f"{value!r} is no dead letter: 'zqueue dlq ls --letters' has their numbers",
+                      param, ctx)  # fmt: skip
+        return str(value)
 
 
 class Rate(click.ParamType[float]):
@@ -98,7 +110,7 @@ progress_option = click.option(
     help="Show progress on stderr.  [default: on a terminal]",
 )  # fmt: skip
 
-numbers_argument = click.argument("numbers", nargs=-1, type=click.IntRange(1), metavar="[NUMBER]…")
+numbers_argument = click.argument("numbers", nargs=-1, type=Number(), metavar="[NUMBER]…")
 
 
 @click.group(epilog=EXIT_CODES)
@@ -140,7 +152,8 @@ def ls(letters: bool, limit: int, url: str, as_json: bool, **which: Any) -> None
             text = _letters_table(shown)
         else:
             groups = dead.groups(**which)[:limit]
-            rows = [group._asdict() for group in groups]
+            rows = [{**group._asdict(), "newest": group.name} if group.broker else group._asdict()
+                    for group in groups]  # fmt: skip
             text = _groups_table(groups)
         if as_json:
             click.echo(json.dumps(rows))
@@ -154,10 +167,10 @@ def ls(letters: bool, limit: int, url: str, as_json: bool, **which: Any) -> None
 
 
 @dlq.command(epilog=EXIT_CODES)
-@click.argument("number", type=click.IntRange(1))
+@click.argument("number", type=Number())
 @url_option
 @json_option
-def show(number: int, url: str, as_json: bool) -> None:
+def show(number: str, url: str, as_json: bool) -> None:
     """Show dead letter NUMBER: what it carries, why it died, and the traceback.
 
     \b
@@ -188,7 +201,7 @@ def show(number: int, url: str, as_json: bool) -> None:
 @url_option
 @json_option
 def replay(
-    numbers: tuple[int, ...], everything: bool, to: str, rate: float | None, timeout: float,
+    numbers: tuple[str, ...], everything: bool, to: str, rate: float | None, timeout: float,
     progress: bool | None, url: str, as_json: bool, **which: Any,
 ) -> None:  # fmt: skip
     """Make tasks of dead letters again, by NUMBER, filter, or --all.
@@ -221,7 +234,7 @@ def replay(
 @url_option
 @json_option
 def drop(
-    numbers: tuple[int, ...], everything: bool, progress: bool | None, url: str, as_json: bool,
+    numbers: tuple[str, ...], everything: bool, progress: bool | None, url: str, as_json: bool,
     **which: Any,
 ) -> None:  # fmt: skip
     """Forget dead letters, by NUMBER, filter, or --all.
@@ -294,7 +307,7 @@ def import_(file: str | None, progress: bool | None, url: str, as_json: bool) ->
 
 
 def _check_chosen(
-    verb: str, numbers: tuple[int, ...], everything: bool, which: dict[str, Any]
+    verb: str, numbers: tuple[str, ...], everything: bool, which: dict[str, Any]
 ) -> None:
     filters = any(value is not None for value in which.values())
     if bool(numbers) + filters + everything == 1:
@@ -359,11 +372,11 @@ def _short(text: str) -> str:
     return line if len(line) <= TEXT_CHARS else line[: TEXT_CHARS - 1] + "…"
 
 
-def _groups_table(groups: list[Group]) -> str:
+def _groups_table(groups: list[LetterGroup]) -> str:
     header = ("queue", "task", "error", "reason", "letters", "first", "last", "newest", "text")
     return table(header, (
         (g.queue, g.task or "-", g.error or "-", g.reason, g.letters, _when(g.first_s),
-         _when(g.last_s), g.newest, _short(g.text) or "-")
+         _when(g.last_s), g.name, _short(g.text) or "-")
         for g in groups
     ))  # fmt: skip
 
@@ -371,7 +384,7 @@ def _groups_table(groups: list[Group]) -> str:
 def _letters_table(letters: list[DeadLetter]) -> str:
     header = ("number", "died", "queue", "task", "reason", "attempts", "error", "body")
     return table(header, (
-        (letter.number, _when(letter.died_s), letter.queue, letter.task or "-", letter.reason,
+        (letter.name, _when(letter.died_s), letter.queue, letter.task or "-", letter.reason,
          letter.deliveries, _short(f"{letter.error}: {letter.text}"), _short(repr(letter.body)))
         for letter in letters
     ))  # fmt: skip
@@ -400,7 +413,7 @@ def _describe(letter: DeadLetter) -> str:
         if count
     )  # fmt: skip
     lines = [
-        f"dead letter {letter.number}",
+        f"dead letter {letter.name}",
         f"  task      {letter.task or '-'} of queue {letter.queue}, id {letter.id}",
         f"  sent      {_when(letter.sent_s)}",
         f"  died      {_when(letter.died_s)}, {letter.reason}",

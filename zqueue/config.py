@@ -312,7 +312,7 @@ class GatewayConfig:
                 "tasks and read results: give --tokens FILE (make it with 'zqueue tokens add'), "
                 "listen at 127.0.0.1, or give --insecure-no-auth if the network keeps strangers out"
             )
-        Address.parse(self.url)
+        Address.parse_all(self.url)
         if (self.certificate is None) != (self.private_key is None):
             raise ConfigError("--certificate and --private-key belong together: give both")
         if self.connections_max < 1:

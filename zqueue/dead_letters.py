@@ -8,26 +8,26 @@ interrupted leaves letters that are not dealt with; doing the same again goes on
 
 from __future__ import annotations
 
-import base64
 import datetime
-import json
+import heapq
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from .client.ask import Asker
-from .config import default_url
+from .client.everywhere import by_broker
+from .config import default_url, split_urls
 from .core.dead import NUMBER_MAX, Group
-from .errors import BodyError, ConfigError, LocalError, ProtocolError, QueueFull, ZQueueError
+from .errors import ConfigError, QueueFull, ZQueueError
+from .letter import ID_DIGITS, DeadLetter, letter_of, name_of
 from .seconds import check_seconds
-from .wire.codec import pack
 from .wire.headers import check_name
-from .wire.letters import LETTERS_BYTES_MAX, LETTERS_MAX, REPLAY_MAX, read_letter, tell_letter
+from .wire.letters import LETTERS_BYTES_MAX, LETTERS_MAX, REPLAY_MAX
 from .wire.messages import DROP, IMPORT, REPLAY
-from .wire.unpacking import unpack, unpack_bodies
 
 PACE_S = 0.1
 """A replay at a rate puts what is due so often, seconds."""
@@ -42,75 +42,20 @@ Done = Callable[[int], None]
 """Is told how many letters were dealt with so far."""
 
 
-class BadLetter(LocalError):
-    """A line is not a dead letter as `DeadLetter.to_json` writes it."""
+class LetterGroup(Group):
+    """Letters that tell the same story, at all brokers."""
 
+    broker = ""
+    """As `DeadLetter.broker`, of the newest of them."""
 
-class DeadLetter(NamedTuple):
-    """A task that was set aside for good, and why. Times are seconds since 1970."""
-
-    number: int
-    queue: str
-    task: str
-    body: Any
-    """What the task carries: for a call, its arguments. Bytes, packed, if it cannot be unpacked."""
-    reason: str
-    """``failed``, ``timeout``, ``crashed``, ``malformed`` or ``expired``."""
-    error: str
-    """The name of the exception's class."""
-    text: str
-    traceback: str
-    deliveries: int
-    failures: int
-    timeouts: int
-    crashes: int
-    sent_s: float
-    died_s: float
-    options: dict[str, Any]
-    id: str
-    """As `zqueue.current` had it."""
-    packed: dict[str, Any]
-    """The letter as a broker tells it, with its body."""
-
-    def __repr__(self) -> str:
-        what = f"{self.error}: {self.text}"[:80]
-        return f"<DeadLetter {self.number} {self.queue}/{self.task} {self.reason}, {what}>"
-
-    def to_json(self) -> str:
-        """One line of JSON, of which `from_json` makes the same letter."""
-        told = {key: value for key, value in self.packed.items() if key != "nbytes"}
-        body, options = told.pop("body"), told.pop("options")
-        value = _plain(body)
-        if value is None:
-            told["body_msgpack"] = base64.b64encode(body).decode()
-        else:
-            told["body"] = value[0]
-        if options:
-            told["options_msgpack"] = base64.b64encode(options).decode()
-        return json.dumps(told)
-
-    @classmethod
-    def from_json(cls, line: str | bytes) -> DeadLetter:
-        """The letter of such a line. Raises `BadLetter`."""
-        try:
-            told = json.loads(line)
-            if not isinstance(told, dict):
-                raise ValueError("not an object")
-            if "body_msgpack" in told:
-                told["body"] = base64.b64decode(told.pop("body_msgpack"), validate=True)
-            else:
-                told["body"] = pack([told["body"]])
-            told["options"] = base64.b64decode(told.pop("options_msgpack", ""), validate=True)
-            letter = read_letter(told, told.pop("body"))
-            return _letter({**tell_letter(letter), "body": letter.body})
-        except KeyError as error:
-            raise BadLetter(f"not a dead letter: it has no {error}") from None
-        except (ValueError, TypeError, RecursionError, BodyError, ProtocolError) as error:
-            raise BadLetter(f"not a dead letter: {error}") from None
+    @property
+    def name(self) -> str:
+        """The name of the newest of them."""
+        return name_of(self.broker, self.newest)
 
 
 class DeadLetters:
-    """The dead letters of a broker. Not thread-safe; `close` it, or use it with ``with``.
+    """The dead letters of a broker, or of several. Not thread-safe; `close` it, or use ``with``.
 
     ``for letter in DeadLetters(url)`` gives all of them, the oldest first. Which ones are meant can
     be said by ``queue``, ``task``, ``error`` (the name of the exception's class), ``reason``
@@ -118,17 +63,18 @@ class DeadLetters:
     or seconds since 1970).
 
     Parameters:
-        url: the broker's address; by default ``ZQUEUE_URL``, or tcp://127.0.0.1:5555.
+        url: the broker's address, or those of several, with commas between them; by default
+            ``ZQUEUE_URL``, or tcp://127.0.0.1:5555.
 
-    All methods raise `BrokerLost` if no broker answers, and `ConfigError` for a filter that is
-    none.
+    All methods raise `BrokerLost` if a broker does not answer, and `ConfigError` for a filter that
+    is none.
     """
 
     def __init__(self, url: str | None = None) -> None:
-        self._asker = Asker(url or default_url())
+        self._askers = [Asker(each) for each in split_urls(url or default_url())]
 
     def __repr__(self) -> str:
-        return f"<DeadLetters of {self._asker.url}>"
+        return f"<DeadLetters of {', '.join(asker.url for asker in self._askers)}>"
 
     def __enter__(self) -> Self:
         return self
@@ -147,46 +93,55 @@ class DeadLetters:
 
     def close(self) -> None:
         """Disconnect. The next question connects anew."""
-        self._asker.close()
+        for asker in self._askers:
+            asker.close()
 
     def totals(self) -> dict[str, int]:
         """How many are ``kept``, of at most ``letters_max`` and ``bytes_max``; and of the ``total``
         since the broker's start how many were ``evicted``, ``replayed`` and ``dropped``."""
-        told: dict[str, int] = self._ask("dead-groups", limit=1)
-        return {key: told[key] for key in told if key not in ("groups", "next")}
+        totals = Counter[str]()
+        for asker in self._brokers().values():
+            told = _ask(asker, "dead-groups", limit=1)
+            totals.update({key: told[key] for key in told if key not in ("groups", "next")})
+        return dict(totals)
 
-    def groups(self, **which: Any) -> list[Group]:
+    def groups(self, **which: Any) -> list[LetterGroup]:
         """Letters by queue, task, error and reason: how many, and when the first and the last of
         them died. The group that got a letter last comes first."""
-        groups: list[Group] = []
-        wanted, after = _wanted(which), 0
-        while True:
-            told = self._ask("dead-groups", **wanted, after=after)
-            groups += [Group(**{key: row[key] for key in Group._fields}) for row in told["groups"]]
-            if (after := told["next"]) is None:
-                return groups
+        groups: dict[tuple[str, ...], LetterGroup] = {}
+        brokers, wanted = self._brokers(), _wanted(which)
+        for broker, asker in brokers.items():
+            after: int | None = 0
+            while after is not None:
+                told = _ask(asker, "dead-groups", **wanted, after=after)
+                for row in told["groups"]:
+                    group = LetterGroup(**{key: row[key] for key in Group._fields})
+                    group.broker = broker
+                    same = groups.get(group[:4])
+                    groups[group[:4]] = group if same is None else _together(same, group)
+                after = told["next"]
+        if len(brokers) == 1:
+            return list(groups.values())
+        return sorted(groups.values(), key=lambda group: group.last_s, reverse=True)
 
     def count(self, **which: Any) -> int:
         """How many there are."""
         return sum(group.letters for group in self.groups(**which))
 
-    def get(self, number: int) -> DeadLetter | None:
-        """The letter of that number; None if it is kept no more."""
-        told = self._ask("dead", after=number - 1, upto=number)["letters"]
-        return _letter(told[0]) if told else None
+    def get(self, number: int | str) -> DeadLetter | None:
+        """The letter of that number, or name; None if it is kept no more."""
+        broker, asker, at = _find(self._brokers(), number)
+        told = _ask(asker, "dead", after=at - 1, upto=at)["letters"]
+        return letter_of(told[0], broker) if told else None
 
     def select(self, *, newest: bool = False, **which: Any) -> Iterator[DeadLetter]:
         """Letters one after the other, the oldest first, or the ``newest``."""
         wanted = _wanted(which)
-        edge, at = ("before", NUMBER_MAX) if newest else ("after", 0)
-        while True:
-            told = self._ask("dead", **wanted, **{edge: at})
-            yield from map(_letter, told["letters"])
-            if (at := told["next"]) is None:
-                return
+        each = [_select(asker, broker, newest, wanted) for broker, asker in self._brokers().items()]
+        yield from heapq.merge(*each, key=lambda letter: letter.died_s, reverse=newest)
 
     def replay(
-        self, *, numbers: Iterable[int] = (), to: str = "", rate: float = math.inf,
+        self, *, numbers: Iterable[int | str] = (), to: str = "", rate: float = math.inf,
         timeout: float | None = 30.0, all: bool = False, done: Done | None = None, **which: Any,
     ) -> int:  # fmt: skip
         """Make tasks of letters again: with the same body and options, at their first attempt.
@@ -195,7 +150,7 @@ class DeadLetters:
         whose body is damaged stays what it is.
 
         Parameters:
-            numbers: the letters, by number; or say by a filter which.
+            numbers: the letters, by number or name; or say by a filter which.
             to: the queue they go to; by default the one they were in.
             rate: at most so many a second.
             timeout: seconds to wait for room in a queue that is full.
@@ -211,9 +166,9 @@ class DeadLetters:
             raise ConfigError(f"rate must be above 0 a second, not {rate!r}")
         patience_s = check_seconds(timeout, "timeout")
         replayed, pace = 0, _Pace(rate)
-        for page in self._pages(numbers, all, which):
+        for asker, page in self._pages(numbers, all, which):
             while page is not None:
-                told = self._control(REPLAY, to, {**page, "limit": pace.room()})
+                told = _control(asker, REPLAY, to, {**page, "limit": pace.room()})
                 replayed += told["replayed"]
                 pace.used(told["replayed"])
                 if done is not None:
@@ -224,14 +179,14 @@ class DeadLetters:
         return replayed
 
     def drop(
-        self, *, numbers: Iterable[int] = (), all: bool = False, done: Done | None = None,
+        self, *, numbers: Iterable[int | str] = (), all: bool = False, done: Done | None = None,
         **which: Any,
     ) -> int:  # fmt: skip
         """Keep letters no more. Parameters as of `replay`. Returns how many were dropped."""
         dropped = 0
-        for page in self._pages(numbers, all, which):
+        for asker, page in self._pages(numbers, all, which):
             while page is not None:
-                told = self._control(DROP, "", {**page, "limit": REPLAY_MAX})
+                told = _control(asker, DROP, "", {**page, "limit": REPLAY_MAX})
                 dropped += told["dropped"]
                 if done is not None:
                     done(dropped)
@@ -239,38 +194,40 @@ class DeadLetters:
         return dropped
 
     def add(self, letters: Iterable[DeadLetter], *, done: Done | None = None) -> int:
-        """Let the broker keep letters of another one, or of before. None is dropped for them.
+        """Let a broker keep letters of another one, or of before: of several the first that has
+        room. None is dropped for them.
 
         Returns how many it keeps. Raises `ZQueueError`: there is no room for more; ``added`` of
         that error says how many there were before.
         """
-        added = 0
+        added, brokers = 0, list(self._brokers().values())
         for page in _packets(letters):
             while page:
-                told = self._add(page)
-                if told["full"] and len(page) == 1:
-                    raise NoRoom(added)
-                if told["full"]:  # Perhaps for some of them.
-                    page, rest = page[:1], page[1:]
-                    told = self._add(page)
-                    if told["full"]:
+                told = _add(brokers[0], page)
+                count = len(page)
+                if told["full"] and count > 1:  # Perhaps not for some of them.
+                    told, count = _add(brokers[0], page[:1]), 1
+                if told["full"]:
+                    del brokers[0]
+                    if not brokers:
                         raise NoRoom(added)
-                    page = rest
-                else:
-                    page = []
+                    continue
+                page = page[count:]
                 added += told["imported"]
                 if done is not None:
                     done(added)
         return added
 
-    def _add(self, letters: list[DeadLetter]) -> dict[str, Any]:
-        rows = [{**letter.packed} for letter in letters]
-        bodies = [row.pop("body") for row in rows]
-        return self._asker.control(IMPORT, "", {"letters": rows}, bodies, timeout=ANSWER_S)
+    def _brokers(self) -> dict[str, Asker]:
+        """By the first digits of their ids. One alone has no name."""
+        if len(self._askers) == 1:
+            return {"": self._askers[0]}
+        brokers = by_broker(self._askers, ANSWER_S)
+        return {each[:ID_DIGITS]: asker for each, asker in brokers.items()}
 
     def _pages(
-        self, numbers: Iterable[int], all: bool, which: dict[str, Any]
-    ) -> Iterator[dict[str, Any] | None]:
+        self, numbers: Iterable[int | str], all: bool, which: dict[str, Any]
+    ) -> Iterator[tuple[Asker, dict[str, Any] | None]]:
         """What to say of which letters are meant, and no later ones."""
         wanted, numbers = _wanted(which), list(numbers)
         if (bool(numbers) + bool(wanted) + bool(all)) != 1:
@@ -278,17 +235,13 @@ class DeadLetters:
                 "say which dead letters: by number, or by a filter (queue, task, error, reason, "
                 "since), or all=True, and only by one of these"
             )
-        for number in numbers:
-            yield {"after": number - 1, "upto": number}
-        newest = None if numbers else self._ask("dead", **wanted, before=NUMBER_MAX, limit=1)
-        if newest and newest["letters"]:
-            yield {**wanted, "after": 0, "upto": newest["letters"][0]["number"]}
-
-    def _ask(self, what: str, **which: Any) -> dict[str, Any]:
-        return self._asker.ask(what, which, timeout=ANSWER_S)
-
-    def _control(self, action: str, queue: str, which: dict[str, Any]) -> dict[str, Any]:
-        return self._asker.control(action, queue, which, timeout=ANSWER_S)
+        brokers = self._brokers()
+        for _, asker, number in [_find(brokers, number) for number in numbers]:
+            yield asker, {"after": number - 1, "upto": number}
+        for asker in () if numbers else brokers.values():
+            newest = _ask(asker, "dead", **wanted, before=NUMBER_MAX, limit=1)["letters"]
+            if newest:
+                yield asker, {**wanted, "after": 0, "upto": newest[0]["number"]}
 
 
 class NoRoom(ZQueueError):
@@ -338,6 +291,55 @@ class _Pace:
         return True
 
 
+def _ask(asker: Asker, what: str, **which: Any) -> dict[str, Any]:
+    return asker.ask(what, which, timeout=ANSWER_S)
+
+
+def _control(asker: Asker, action: str, queue: str, which: dict[str, Any]) -> dict[str, Any]:
+    return asker.control(action, queue, which, timeout=ANSWER_S)
+
+
+def _add(asker: Asker, letters: list[DeadLetter]) -> dict[str, Any]:
+    rows = [{**letter.packed} for letter in letters]
+    bodies = [row.pop("body") for row in rows]
+    return asker.control(IMPORT, "", {"letters": rows}, bodies, timeout=ANSWER_S)
+
+
+def _select(
+    asker: Asker, broker: str, newest: bool, wanted: dict[str, Any]
+) -> Iterator[DeadLetter]:
+    edge, at = ("before", NUMBER_MAX) if newest else ("after", 0)
+    while True:
+        told = _ask(asker, "dead", **wanted, **{edge: at})
+        for letter in told["letters"]:
+            yield letter_of(letter, broker)
+        if (at := told["next"]) is None:
+            return
+
+
+def _together(one: LetterGroup, other: LetterGroup) -> LetterGroup:
+    """A group, of what it is at two brokers."""
+    newer = max(one, other, key=lambda group: group.last_s)
+    both = newer._replace(
+        letters=one.letters + other.letters, first_s=min(one.first_s, other.first_s)
+    )
+    both.broker = newer.broker
+    return both
+
+
+def _find(brokers: dict[str, Asker], name: int | str) -> tuple[str, Asker, int]:
+    """The broker and the number of a letter. Raises `ConfigError`."""
+    broker, _, number = str(name).rpartition("-")
+    if broker not in brokers and not broker:
+        raise ConfigError(
+            f"dead letter {name} of which broker? Each numbers its own: give the whole name, as "
+            f"in {name_of(next(iter(brokers)), 17)}"
+        )
+    if broker not in brokers:
+        raise ConfigError(f"dead letter {name} is of none of these brokers: give its --url")
+    return broker, brokers[broker], int(number)
+
+
 def _rest(page: dict[str, Any], after: int | None) -> dict[str, Any] | None:
     return None if after is None else {**page, "after": after}
 
@@ -367,27 +369,6 @@ def _wanted(which: dict[str, Any]) -> dict[str, Any]:
         elif not isinstance(value, str):
             raise ConfigError(f"{key} is a text, not {value!r}")
     return wanted
-
-
-def _letter(told: dict[str, Any]) -> DeadLetter:
-    try:
-        (body,) = unpack_bodies(told["body"])
-    except (ProtocolError, ValueError):
-        body = told["body"]
-    name = f"{told['origin']:012x}-{told['sequence']}-{told['position']}"
-    options = unpack(told["options"]) if told["options"] else {}
-    values = {key: told[key] for key in DeadLetter._fields if key in told}
-    return DeadLetter(**{**values, "body": body, "options": options, "id": name, "packed": told})
-
-
-def _plain(body: bytes) -> list[Any] | None:
-    """The value in a body, as a list of one; None if JSON has no such value."""
-    try:
-        (value,) = unpack_bodies(body)
-        again = json.loads(json.dumps(value, allow_nan=False))
-        return [value] if pack([again]) == body else None
-    except (ProtocolError, BodyError, ValueError, TypeError, RecursionError):
-        return None
 
 
 def _packets(letters: Iterable[DeadLetter]) -> Iterator[list[DeadLetter]]:

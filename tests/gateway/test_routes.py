@@ -17,7 +17,7 @@ DESCRIPTION = json.loads(load_openapi())
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.call)
 def test_each_is_found_by_its_path(route: object) -> None:
     assert isinstance(route, type(ROUTES[0]))
-    value = {"queue": "q.1", "task": "a_b-c", "number": "12", "id": "0" * 16 + "-" + "f" * 32}
+    value = {"queue": "q.1", "task": "a_b-c", "letter": "12", "id": "0" * 16 + "-" + "f" * 32}
     path = re.sub(r"{(\w+)}", lambda found: value[found[1]], route.path)
     found, name = find_route(route.method, path)
     assert found is route

@@ -12,7 +12,8 @@ import pytest
 import zqueue
 from tests.system.harness import wait_until
 from tests.system.test_cli import mistake
-from zqueue.dead_letters import BadLetter, NoRoom
+from zqueue.dead_letters import NoRoom
+from zqueue.letter import BadLetter
 
 pytestmark = pytest.mark.system
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import signal
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import zqueue
+from tests.gateway.conftest import served
 from tests.system.harness import APPS, Broker, Pool, Record, wait_until
+from zqueue.cli import cli
+from zqueue.gateway import Gateway
 
 pytestmark = pytest.mark.system
 
@@ -191,3 +196,91 @@ class TestVerbs:
         done = run("health", "--url", url_of(two))
         assert done.returncode == 6
         assert two[0].url in done.stdout
+
+
+def again(broker: Broker) -> str:
+    """Another address of the same broker."""
+    head, _, name = broker.url.rpartition("/")
+    return f"{head}/./{name}"
+
+
+def test_a_broker_that_is_named_twice_counts_once(
+    two: list[Broker], processes: Any, record: Record, produce: Any
+) -> None:
+    url = f"{url_of(two)},{again(two[0])}"
+    pool = Pool(processes.zqueue("worker", str(APPS / "jobs.py"), "-p", "1", "--url", url))
+    for broker in two:
+        wait_for_workers(broker, 1)
+    producers = [produce(url) for _ in range(4)]
+    ids: set[int] = set()
+    for number, producer in enumerate(producers):
+        ids |= send(producer, number * TASKS)
+        producer.flush()
+    assert Counter(record.wait_for(ids)) == dict.fromkeys(ids, 1)
+    assert sum(broker.count("published") for broker in two) == len(ids)
+    assert "another address in the list is of the same broker (twice)" in pool.process.err
+
+
+@pytest.fixture
+def letters(two: list[Broker]) -> list[int]:
+    """How many dead letters each has."""
+    counts = [1, 2]
+    for broker, count in zip(two, counts, strict=True):
+        told = {"queue": "q", "reason": "failed", "body": 1, "died_s": 1e9}
+        letter = zqueue.DeadLetter.from_json(json.dumps(told))
+        with zqueue.DeadLetters(broker.url) as dead:
+            assert dead.add([letter] * count) == count
+    return counts
+
+
+def test_dead_letters_of_all(two: list[Broker], letters: list[int], tmp_path: Path) -> None:
+    url = f"{url_of(two)},{again(two[0])}"
+
+    def dlq(*arguments: str, code: int = 0) -> str:
+        done = CliRunner().invoke(cli, ["dlq", *arguments, "--url", url])
+        assert done.exit_code == code, done.output
+        return done.output
+
+    (group,) = json.loads(dlq("ls", "--json"))
+    assert group["letters"] == 3
+    assert "3 kept, of at most 20,000" in dlq("ls")
+    found = json.loads(dlq("ls", "--letters", "--json"))
+    names = [f"{letter['broker']}-{letter['number']}" for letter in found]
+    assert len(set(names)) == 3
+    assert len({letter["broker"] for letter in found}) == 2
+    assert f"dead letter {names[2]}" in dlq("show", names[2])
+    assert "of which broker" in dlq("show", "1", code=2)
+    assert "none of these brokers" in dlq("drop", "00000000-1", code=2)
+    dlq("export", str(tmp_path / "letters"))
+    assert dlq("drop", names[0]) == "1 dead letter dropped\n"
+    assert dlq("replay", names[1]) == "1 dead letter replayed\n"
+    assert sum(broker.queue("q")["ready"] for broker in two) == 1
+    assert dlq("drop", "--queue", "q") == "1 dead letter dropped\n"
+    assert dlq("import", str(tmp_path / "letters")) == "3 dead letters imported\n"
+    assert zqueue.App(url).cancel("1-1-0").unknown == 1
+
+
+def test_a_gateway_to_all(two: list[Broker], letters: list[int]) -> None:
+    url = f"{url_of(two)},{again(two[0])}"
+    with served(Gateway(url), url) as client:
+        assert client.lines("/v1/queues/q", b"1\n" * 5_000).data == {"accepted": 5_000}
+        for number in range(20):
+            assert client.post(f"/v1/queues/other-{number}", 1).status == 202
+        (queue,) = [each for each in client.get("/v1/queues").data["queues"]
+                    if each["queue"] == "q"]  # fmt: skip
+        assert queue["ready"] == 5_000
+        assert len(queue["brokers"]) == 2
+        assert client.post("/v1/queues/q/pause").data["paused"] is True
+        assert client.get("/v1/queues/q").data["state"] == "paused"
+        found = client.get("/v1/dead-letters").data["letters"]
+        assert len({letter["broker"] for letter in found}) == 2
+        for letter in found:
+            place = f"/v1/dead-letters/{letter['name']}"
+            assert client.get(place).data["number"] == letter["number"]
+            assert client.ask("DELETE", place).data == {"dropped": 1}
+        assert client.get("/v1/dead-letters/1").status == 404
+        two[1].process.kill()
+        wait_until(lambda: client.post("/v1/queues/q", 1).status == 202, what="the other broker")
+        assert client.get("/readyz").status == 200
+        assert client.get("/v1/queues/q").status == 200
+        assert client.post("/v1/queues/q/resume").status == 503

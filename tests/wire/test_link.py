@@ -12,6 +12,7 @@ from zqueue.wire.link import (
     GREETING_HIGH_S,
     GREETING_LOW_S,
     TRANSITIONS,
+    TWICE,
     Connected,
     Disconnected,
     Input,
@@ -218,3 +219,19 @@ class TestTable:
         if state is State.READY and cause is Input.ANSWERED:
             expected = State.GREETING  # It was not asked for: the broker leaves.
         assert link.state is expected
+
+
+class TestSiblings:
+    def test_who_finds_a_broker_that_another_link_has_leaves_it_to_that(self) -> None:
+        links = [make_link(), make_link(), make_link()]
+        for link in links:
+            link.siblings = links
+            link.tick(10.0)
+        assert links[0].receive(WELCOME, 10.0) == Connected(same_broker=False)
+        said = links[1].receive(WELCOME, 10.0)
+        assert isinstance(said, Rejected)
+        assert said.code == TWICE
+        assert links[1].state is State.LEFT
+        other = Welcome(b"broker-2", 1000, 5000)
+        assert links[2].receive(other, 10.0) == Connected(same_broker=False)
+        assert links[0].receive(WELCOME, 11.0) == Connected(same_broker=True)

@@ -10,7 +10,7 @@ A batch that a broker has no room for goes to another one at once, if that has r
 
 from __future__ import annotations
 
-from ..wire.link import Connected, Disconnected, LinkEvent
+from ..wire.link import TWICE, Connected, Disconnected, LinkEvent, Rejected
 from .choice import Choice
 from .connection import Connection
 from .sent import Postponed, Sent
@@ -42,13 +42,15 @@ class Moves:
         return f"<Moves: {len(self._gone_at)} of {len(self._connections)} gone>"
 
     def on_link(self, connection: Connection, event: LinkEvent, now: float) -> None:
-        """A broker came or went."""
+        """A broker came or went, or is another connection's."""
         if isinstance(event, Connected):
             self._gone_at.pop(connection, None)
             self._choice.given_up.discard(connection)
             self._blocked = True  # What found nobody may find this one.
         elif isinstance(event, Disconnected):
             self._gone_at[connection] = now + UNHEARD_S if event.is_new else now
+        elif isinstance(event, Rejected) and event.code == TWICE:
+            self._gone_at[connection] = now
 
     def postponed(self, connection: Connection, event: Postponed, now: float) -> bool:
         """A broker had no room for a batch. Says whether it went to another one."""

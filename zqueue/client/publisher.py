@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 from ..errors import AlreadySent, NameTaken, Refused, ResultLost, ZQueueError
 from ..stats.histogram import Histogram
-from ..wire.link import Connected, Disconnected, LinkEvent, Rejected, State
+from ..wire.link import TWICE, Connected, Disconnected, LinkEvent, Rejected, State
 from ..wire.messages import RUNNING
 from .choice import Choice
 from .confirmation import Promise
@@ -76,6 +76,7 @@ class Publisher:
         self._own_name = own_name
         for connection, name in zip(connections, names, strict=True):
             connection.name, connection.siblings = name, connections
+            connection.link.siblings = [each.link for each in connections]
         self.state = LaneState.WAITING
         """As that of each lane: waiting until there was a broker, open, closed."""
         self.endings: deque[Ending | Verdict] = deque()
@@ -336,7 +337,7 @@ class Publisher:
         now: float,
     ) -> None:  # fmt: skip
         """What is about none of our batches."""
-        if isinstance(event, Connected | Disconnected):
+        if isinstance(event, LinkEvent):
             self._moves.on_link(connection, event, now)
             self._look_for_broker(now)
         if isinstance(event, Connected):
@@ -345,9 +346,10 @@ class Publisher:
             self._lost.add(connection)
             if len(self.connections) > 1:
                 self.promises.abandoned(connection)
-            self.news.append(
-                News("warning", f"the broker at {connection.name} is lost: {event.reason}")
-            )
+            text = f"the broker at {connection.name} is lost: {event.reason}"
+            self.news.append(News("warning", text))
+        elif isinstance(event, Rejected) and event.code == TWICE:
+            self.news.append(News("warning", f"{connection.name} is not used: {event.text}"))
         elif isinstance(event, Rejected):
             self.trouble = f": {event.text} ({event.code})"
         elif isinstance(event, Dismissed):

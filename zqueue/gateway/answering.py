@@ -84,7 +84,7 @@ class Calls:
         self._loop = asyncio.get_running_loop()
         self._poster = Poster(outlet)
         self._fetcher = Fetcher()
-        self._overseer = Overseer(url)
+        self._overseer = Overseer(url, outlet)
         self._repeats = Repeats()
         self.room = Room(HELD_BYTES_MAX)
         self.counts = Counts()
@@ -292,19 +292,19 @@ class Calls:
 
     async def get_dead(self, asked: Asked) -> Answer:
         """One dead letter."""
-        letter = await self._overseer.letter(int(asked.name))
+        letter = await self._overseer.letter(asked.name)
         asked.check_queue(letter.queue)
         return _json(as_data(letter))
 
     async def replay_dead(self, asked: Asked) -> Answer:
         """Make a task of it again."""
-        asked.check_queue((await self._overseer.letter(int(asked.name))).queue)
-        return _json({"replayed": await self._overseer.replay(int(asked.name))})
+        asked.check_queue((await self._overseer.letter(asked.name)).queue)
+        return _json({"replayed": await self._overseer.replay(asked.name)})
 
     async def drop_dead(self, asked: Asked) -> Answer:
         """Keep it no more."""
-        asked.check_queue((await self._overseer.letter(int(asked.name))).queue)
-        return _json({"dropped": await self._overseer.drop(int(asked.name))})
+        asked.check_queue((await self._overseer.letter(asked.name)).queue)
+        return _json({"dropped": await self._overseer.drop(asked.name)})
 
     # --- the gateway itself ---
 
@@ -318,8 +318,7 @@ class Calls:
 
     async def readyz(self, asked: Asked) -> Answer:
         """Whether the broker answers."""
-        state = await self._overseer.info()
-        if state.get("draining"):
+        if await self._overseer.are_draining():
             raise Problem(503, "The broker is draining.", retry_s=1)
         return Answer(200, TEXT, b"Ready.\n")
 

@@ -43,8 +43,9 @@ class Gateway:
     `close`, so that it leaves the broker in order.
 
     Parameters:
-        to: the app whose tasks may be called, or a broker's address; by default ``ZQUEUE_URL``, or
-            ``tcp://127.0.0.1:5555``. Of a broker all tasks may be called that its workers have.
+        to: the app whose tasks may be called, or a broker's address, or those of several with
+            commas between them; by default ``ZQUEUE_URL``, or ``tcp://127.0.0.1:5555``. Of a
+            broker all tasks may be called that its workers have.
         tokens: who may come in. None: everybody, which is for a place where others guard the door.
         only_local: answer only requests that name a loopback host.
 
@@ -57,7 +58,7 @@ class Gateway:
     ) -> None:  # fmt: skip
         self._app = to if isinstance(to, App) else None
         self.url = to.url if isinstance(to, App) else to or default_url()
-        Address.parse(self.url)
+        Address.parse_all(self.url)
         self.tokens = tokens
         self._only_local = only_local
         self._producer: Producer | None = None

@@ -33,9 +33,9 @@ ROUTES = (
     Route("drain", "POST", "/v1/queues/{queue}/drain", ADMIN),
     Route("resume", "POST", "/v1/queues/{queue}/resume", ADMIN),
     Route("list_dead", "GET", "/v1/dead-letters", OBSERVE),
-    Route("get_dead", "GET", "/v1/dead-letters/{number}", OBSERVE),
-    Route("replay_dead", "POST", "/v1/dead-letters/{number}/replay", ADMIN),
-    Route("drop_dead", "DELETE", "/v1/dead-letters/{number}", ADMIN),
+    Route("get_dead", "GET", "/v1/dead-letters/{letter}", OBSERVE),
+    Route("replay_dead", "POST", "/v1/dead-letters/{letter}/replay", ADMIN),
+    Route("drop_dead", "DELETE", "/v1/dead-letters/{letter}", ADMIN),
     Route("openapi", "GET", "/openapi.json", None),
     Route("livez", "GET", "/livez", None),
     Route("readyz", "GET", "/readyz", None),
@@ -43,7 +43,7 @@ ROUTES = (
 )
 
 _PARAMETERS = {"queue": NAME, "task": NAME, "id": r"[0-9a-f]{16}-[0-9a-f]{32}",
-               "number": r"[0-9]{1,18}"}  # fmt: skip
+               "letter": r"(?:[0-9a-f]{8}-)?[0-9]{1,18}"}  # fmt: skip
 
 
 def _pattern(path: str) -> re.Pattern[str]:

@@ -30,6 +30,9 @@ GREETING_HIGH_S = 2.0
 back with ~1,000 messages a second on average, which costs it 1 % of a core."""
 
 
+TWICE = "twice"
+"""The code of what a link says that leads to the same broker as another one of its peer."""
+
 HEARTBEAT_WORKERS_MAX = 500
 """Workers that one heartbeat speaks for, so that its header stays within its limit."""
 
@@ -97,7 +100,7 @@ class Disconnected(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """The broker will not have us, for now."""
+    """The broker will not have us, for now; or, with `TWICE`, we left it to another link."""
 
     code: str
     text: str
@@ -124,7 +127,11 @@ class Link:
         """Supervisors only: whom the heartbeats speak for."""
         self._hello = [encode(Hello(role, id)), about]
         self._backoff = Backoff(random, low_s=GREETING_LOW_S, high_s=GREETING_HIGH_S)
-        self._broker = b""
+        self.broker = b""
+        """Which one welcomed us last."""
+        self.siblings: list[Link] = []
+        """The links of this peer, to whatever its list of addresses names. A broker takes the last
+        one that greets for the peer: of two links to one broker each would undo the other."""
         self._greet_at = float("-inf")
         self._heartbeat_at = 0.0
         self._heartbeat_s = 1.0
@@ -209,8 +216,11 @@ class Link:
     def _welcomed(self, message: Welcome, now: float) -> LinkEvent | None:
         if not self._move(Input.WELCOMED):
             return None
-        same = message.broker == self._broker
-        self._broker = message.broker
+        same, self.broker = message.broker == self.broker, message.broker
+        for other in self.siblings:
+            if other is not self and other.is_ready and other.broker == self.broker:
+                self.give_way()
+                return Rejected(TWICE, "another address in the list is of the same broker")
         self._heartbeat_s = message.heartbeat_ms / 1000
         self._liveness_s = message.liveness_ms / 1000
         self.is_durable = bool(message.durable)

@@ -132,6 +132,8 @@ class Worker:
             Broker(address, WorkerProtocol(id, pack(about), random.random, credit=slots))
             for address in Address.parse_all(url)
         ]
+        for broker in self._brokers:
+            broker.protocol.link.siblings = [each.protocol.link for each in self._brokers]
         self._links = Links([broker.protocol for broker in self._brokers], slots)
         self._lock = threading.Lock()
         self._pauses = Pauses()
@@ -300,7 +302,7 @@ class Worker:
 
     def _warn_of_silence(self, now: float) -> None:
         for broker in self._brokers:
-            if now >= broker.silence_at:
+            if broker.is_here and now >= broker.silence_at:
                 logger.warning("no broker answers at %s; waiting for it", broker.url)
                 broker.silence_at = now + SILENCE_AGAIN_S
 

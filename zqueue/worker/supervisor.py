@@ -195,6 +195,8 @@ class Supervisor:
                 for address in Address.parse_all(child.slot.url()):
                     dealer = Dealer(address, frame_bytes_max=FRAME_BYTES_MAX, frames_max=2)
                     self._brokers.append((self._protocol(), dealer))
+                for protocol, _ in self._brokers:
+                    protocol.link.siblings = [each.link for each, _ in self._brokers]
                 return
 
     def _protocol(self) -> SupervisorProtocol:
