@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -204,6 +205,10 @@ class Inline:
         for name in old:
             self._disk.remove(name)
 
-    def stop(self) -> None:
+    def stop(self, last: Make, within_s: float) -> bool:
         self._sync_some(set(self._dirty))
         os.close(self._bell)
+        if self.error is None:
+            with contextlib.suppress(OSError):
+                self.make(last)
+        return True

@@ -9,12 +9,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from zqueue.core.records import PUT, Entry, Over
+from zqueue.store import segment_store
+from zqueue.store.files import Files
 from zqueue.store.segment_store import SegmentStore
 from zqueue.store.store import StoreFailed, StoreLocked, StoreReadOnly
 from zqueue.testing import wait_until
@@ -229,3 +232,38 @@ def test_a_writer_that_failed_fences(tmp_path: Path) -> None:
     assert store.read(1) == b"here"
     store.close()
     os.close(null)
+
+
+class Hanging(Files):
+    """A directory on a disk that answers no sync while it hangs."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.hangs, self.goes_on = threading.Event(), threading.Event()
+
+    def sync(self, name: str) -> None:
+        if self.hangs.is_set():
+            assert self.goes_on.wait(60)
+        super().sync(name)
+
+
+def test_a_disk_that_hangs_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(segment_store, "CLOSE_S", 0.2)
+    disk = Hanging(str(tmp_path))
+    store = SegmentStore(str(tmp_path), segment_bytes=1 << 16, sync=False, disk=disk)
+    store.open()
+    drive(store, 1, [Entry(1, PUT, "q", 1, b"", b"here")], list)
+    disk.hangs.set()
+    drive(store, 2, [Entry(2, PUT, "q", 1, b"", b"perhaps")], list)
+    store.close()
+    assert "does not answer" in caplog.text
+    with pytest.raises(StoreLocked):  # It may yet be written.
+        SegmentStore(str(tmp_path)).open()
+    disk.goes_on.set()
+    wait_until(lambda: not any(t.name == "zqueue-store" for t in threading.enumerate()))
+    disk.close()
+    again = SegmentStore(str(tmp_path))
+    assert [entry.number for entry in again.open().found] == [1, 2]
+    again.close()

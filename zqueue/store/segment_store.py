@@ -7,10 +7,13 @@ goes once a commit that says so has been synced. The `Reader` reads what the led
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import random
 import select
 from collections.abc import Callable
+from time import monotonic
 
 from ..core.records import Facts, Record, Recovered
 from . import format as f
@@ -24,7 +27,12 @@ from .store import Status, Store, StoreDamaged, StoreFailed, StoreLocked
 from .survey import HINT, NEWEST, Survey, name_of, pack_newest
 from .writer import Damaged, Make, Writer
 
+logger = logging.getLogger(__name__)
+
 SEGMENT_BYTES = 64 << 20
+
+CLOSE_S = 10.0
+"""How long closing waits for a disk that does not answer, seconds."""
 
 
 class SegmentStore(Store):
@@ -132,21 +140,20 @@ class SegmentStore(Store):
         writer = getattr(self, "_writer", None)
         if writer is None:
             return
-        try:
-            self._wait()
+        deadline = monotonic() + CLOSE_S
+        # What goes wrong was told when it happened; what is not stored is not.
+        with contextlib.suppress(StoreFailed, StoreDamaged):
+            self._wait(deadline)
             if any(tail.segment is not None for tail in self._composer.tails):
                 writer.begin(self._composer.mark(writer.synced))
-                self._wait()
-        except (StoreFailed, StoreDamaged):
-            pass  # It was told when it happened; what is not stored is not.
-        writer.stop()
-        if writer.error is None:
-            try:
-                self._disk.write(NEWEST, 0, [self._newest(exactly=True)])
-                self._disk.sync(NEWEST)
-            except OSError:
-                pass  # It tells of less then, which is as true.
-        self._disk.close()
+                self._wait(deadline)
+        last = Make(NEWEST, self._newest(exactly=True))
+        if writer.stop(last, max(0.0, deadline - monotonic())):
+            self._disk.close()
+        else:
+            logger.error("the disk that has %s does not answer: after %g s it is left as it is. "
+                         "What was confirmed is safe; the process may not end before the disk "
+                         "answers", self.path, CLOSE_S)  # fmt: skip
 
     def _newest(self, *, exactly: bool) -> bytes:
         """How far the newest segments go, at least: they will not be missing without a word."""
@@ -154,13 +161,14 @@ class SegmentStore(Store):
         begun = f.FIRST + f.COMMIT_BYTES
         return pack_newest({s.number: s.end if exactly else begun for s in segments})
 
-    def _wait(self) -> None:
+    def _wait(self, deadline: float) -> None:
         """Until nothing is under way."""
         writer = self._writer
         while self.busy or writer.synced < self._composer.begun:
-            if writer.is_stuck:
-                raise StoreFailed(f"{self.path} has no room")
-            select.select([writer.fileno()], [], [], 1)
+            left = deadline - monotonic()
+            if writer.is_stuck or left <= 0:
+                raise StoreFailed(f"{self.path} has no room, or its disk does not answer")
+            select.select([writer.fileno()], [], [], min(left, 1))
             self.end()
 
     # --- a commit ---

@@ -6,6 +6,7 @@ that will be written later. One commit is under way at a time.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -94,6 +95,7 @@ class Writer:
         self._lock = threading.Lock()
         self._makes: deque[Make] = deque()
         self._making: tuple[Make, Iterator[None]] | None = None
+        self._last = Make("")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="zqueue-store", daemon=True)
         self._thread.start()
@@ -149,12 +151,17 @@ class Writer:
                 self._makes.appendleft(make)
         self._pen.call()
 
-    def stop(self) -> None:
-        """End the thread, after what was begun."""
+    def stop(self, last: Make, within_s: float) -> bool:
+        """End the thread, after what was begun, and a small file that is written ``last`` of all
+        if nothing has failed. False: it has not ended within so many seconds."""
+        self._last = last
         self._stopping.set()
         self._pen.call()
-        self._thread.join()
+        self._thread.join(within_s)
+        if self._thread.is_alive():
+            return False
         self._pen.close()
+        return True
 
     # --- in the thread ---
 
@@ -172,12 +179,16 @@ class Writer:
                 if self._dirty and (self._stopping.is_set() or monotonic() >= self._sync_at):
                     self._sync_all()
                 if self._stopping.is_set():
-                    return
+                    break
                 self._make_some()
         except Exception as error:
             # Of whatever kind: what was not finished is not known to be there, and never will be.
             self._error = error
             self._pen.ring()
+            return
+        with contextlib.suppress(OSError):  # It tells of less then, which is as true.
+            for _ in self._steps(self._last):
+                pass
 
     def _wait_ms(self) -> int:
         """How long there is nothing to do but commits, in milliseconds; -1: for ever."""
