@@ -9,6 +9,7 @@ import pytest
 from zqueue.config import (
     DEFAULT_URL,
     Address,
+    BrokerList,
     Limits,
     WorkerConfig,
     check_bind,
@@ -85,6 +86,37 @@ class TestAddress:
     def test_an_address_whose_peers_nobody_checks(self, insecure: bool) -> None:
         with pytest.raises(ConfigError, match="does not check who connects"):
             check_bind(Address.parse("ipc://@name"), insecure=insecure)
+
+
+class TestBrokerList:
+    def test_addresses_and_sources(self) -> None:
+        url = "tcp://a:1?key=k, dns+tcp://brokers:5555, file:///etc/brokers?key=k"
+        brokers = BrokerList.parse(url)
+        assert [address.full for address in brokers.addresses] == ["tcp://a:1?key=k"]
+        name, file = brokers.sources
+        assert (name.name, name.port, name.path) == ("brokers", 5555, None)
+        assert (file.path, file.key_file) == ("/etc/brokers", "k")
+        assert str(brokers) == "tcp://a:1, dns+tcp://brokers:5555, file:///etc/brokers"
+
+    @pytest.mark.parametrize(
+        ("url", "why"),
+        [
+            ("dns+tcp://brokers", "write dns\\+tcp://NAME:PORT"),
+            ("dns+tcp://brokers:*", "write dns\\+tcp://NAME:PORT"),
+            ("file://brokers", "write file:///PATH"),
+            ("file:///b?key=", "must name a key file"),
+            ("tcp://a:1,tcp://a:1", "twice"),
+            ("file:///b,file:///b?key=k", "twice"),
+            (",".join(f"tcp://a:{port}" for port in range(1, 66)), "65 brokers"),
+        ],
+    )
+    def test_bad(self, url: str, why: str) -> None:
+        with pytest.raises(ConfigError, match=why):
+            BrokerList.parse(url)
+
+    def test_who_goes_to_one_broker_takes_none(self) -> None:
+        with pytest.raises(ConfigError, match="here it must be one"):
+            Address.parse("file:///etc/brokers")
 
 
 def test_the_url_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

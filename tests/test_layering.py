@@ -14,7 +14,8 @@ IMPURE = frozenset({"zmq", "socket", "threading", "asyncio", "time", "os", "rand
 """What pure parts do without: sockets, clocks, chance and threads are arguments."""
 
 PURE = {
-    "client/choice", "client/gone", "client/moves", "client/names", "worker/links",
+    "client/choice", "client/fleet", "client/gone", "client/members", "client/moves",
+    "client/named", "client/names", "worker/links",
     "auth/tokens", "gateway/cloud_events", "gateway/decoding", "gateway/kept", "gateway/lines",
     "gateway/problems", "gateway/repeats", "gateway/room", "gateway/routes", "gateway/wants",
     "http/patience",
@@ -84,7 +85,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The command line, and what only it needs.
     "otel": {"app", "current", "errors", "version"},
     "letter": {"errors", "wire"},
-    "dead_letters": {"client", "config", "core", "errors", "letter", "seconds", "wire"},
+    "dead_letters": {"client", "config", "core", "errors", "letter", "net", "seconds", "wire"},
     "report": {"errors", "interpreted", "wire"},
     "pipe": {"client", "errors", "handlers", "memory_queue", "producer", "wire"},
     "demo": {"app", "client", "current", "errors", "interpreted", "producer", "stats", "testing"},
@@ -105,7 +106,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "streams", "wire",
     },
     "cli_client": {
-        "cli_cancel", "client", "completing", "config", "errors", "options", "pipe", "report",
+        "cli_cancel", "client", "completing", "errors", "net", "options", "pipe", "report",
         "streams", "wire",
     },
     "cli_keys": {"auth", "config", "errors", "options"},

@@ -30,8 +30,8 @@ from .config import (
     DEFAULT_URL,
     LEVELS,
     THREADS_MAX,
-    Address,
     BrokerConfig,
+    BrokerList,
     Limits,
     MetricsConfig,
     WorkerConfig,
@@ -315,7 +315,7 @@ def worker(
     from .worker.supervisor import run_supervisor
 
     if url is not None:
-        Address.parse_all(url)
+        BrokerList.parse(url)
     served = tuple(filter(None, (queues or "").split(",")))
     for name in served:
         check_name(name, "queue")

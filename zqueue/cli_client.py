@@ -13,8 +13,8 @@ from . import completing
 from .cli_cancel import cancel, peek, purge
 from .client.ask import Asker, ask, control
 from .client.asked import Asked, task_options
-from .config import split_urls
 from .errors import BrokerLost, Refused
+from .net.lookup import urls_now
 from .options import EXIT_CODES, NOT_READY, Moment, Seconds, json_option, url_option
 from .streams import input_lines
 from .wire.headers import check_name
@@ -121,7 +121,7 @@ def info(url: str, as_json: bool, interval: float | None) -> None:
         return ("\n" if as_json else "\n\n\n").join(map(look, askers))
 
     with contextlib.ExitStack() as stack:
-        askers = [stack.enter_context(Asker(each)) for each in split_urls(url)]
+        askers = [stack.enter_context(Asker(each)) for each in urls_now([url])]
         if interval is None:
             click.echo(look_at_all())
         else:
@@ -145,7 +145,7 @@ def health(url: str, as_json: bool, ready: bool, timeout: float) -> None:
     """
     from .report import health_problems
 
-    urls, problems, lost = split_urls(url), [], []
+    urls, problems, lost = urls_now([url]), [], []
     for each in urls:
         try:
             found = health_problems(ask(each, timeout=timeout), need_workers=ready)
@@ -189,7 +189,7 @@ def ls(url: str, as_json: bool) -> None:
     """
     from .report import describe_queues, queues_as_data
 
-    urls, found = split_urls(url), []
+    urls, found = urls_now([url]), []
     for each in urls:
         queues = queues_as_data(ask(each))
         if len(urls) == 1:
@@ -252,7 +252,7 @@ def _control(url: str, action: str, name: str, as_json: bool) -> None:
 
     check_name(name, "queue")
     answers, unknown = [], []
-    for each in split_urls(url):
+    for each in urls_now([url]):
         try:
             answers.append(control(each, action, name))
         except Refused as error:

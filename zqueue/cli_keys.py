@@ -12,7 +12,7 @@ from .auth import files
 from .auth.files import BROKER_KEY, BROKER_NEXT_KEY, CLIENTS, ClientKey, KeyPair
 from .auth.listing import changed_user, new_list, with_user, without_user
 from .auth.users import KEY, KEYS_MAX, NAME, PATTERN, ROLES, User, Users
-from .config import DEFAULT_URL, Address
+from .config import DEFAULT_URL, BrokerList
 from .errors import ConfigError
 from .options import EXIT_CODES, json_option
 
@@ -47,7 +47,7 @@ def init(url: str, directory: str) -> None:
     \b
     zqueue keys init --url tcp://10.0.0.1:5555
     """
-    Address.parse(url)
+    BrokerList.parse(url)
     place = Path(directory)
     if (place / CLIENTS).exists() or (place / BROKER_KEY).exists():
         raise ConfigError(f"{place} has keys already: 'zqueue keys ls' shows them")
@@ -125,7 +125,7 @@ def make(name: str, broker_key: tuple[str, ...], url: tuple[str, ...], output: s
     _check_name(name)
     for key in broker_key:
         _check_key(key)
-    Address.parse_all(",".join(url))
+    BrokerList.parse(",".join(url))
     if len(broker_key) != len(url):
         raise ConfigError(f"{len(broker_key)} --broker-key and {len(url)} --url: give one for each")
     pair = files.make_pair()

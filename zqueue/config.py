@@ -29,6 +29,11 @@ THREADS_MAX = 256
 IPC_PATH_BYTES_MAX = 107
 """What the kernel allows a socket's path to be."""
 
+SOURCES = ("dns+tcp://", "file://")
+"""How a `Source` begins."""
+
+_HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.%\w]+\]|[^:/\[\]\s]+):(\d{1,5}|\*)")
+
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -46,7 +51,7 @@ class Address:
     @classmethod
     def parse(cls, url: str) -> Address:
         """Check a URL of one broker. Raises `ConfigError`."""
-        if "," in url:
+        if "," in url or url.startswith(SOURCES):
             raise ConfigError(f"{url!r} names several brokers, and here it must be one")
         url, has_key, key_file = url.partition("?key=")
         if has_key and not key_file:
@@ -56,21 +61,15 @@ class Address:
             if len(os.fsencode(rest)) > IPC_PATH_BYTES_MAX:
                 raise ConfigError(f"{url!r}: the path is over {IPC_PATH_BYTES_MAX} bytes")
             return cls(url, None, rest, key_file or None)
-        match = re.fullmatch(r"(\[[0-9a-fA-F:.%\w]+\]|[^:/\[\]\s]+):(\d{1,5}|\*)", rest)
+        match = _HOST_AND_PORT.fullmatch(rest)
         if transport != "tcp" or not match or (match[2] != "*" and not 0 < int(match[2]) < 65536):
             raise ConfigError(f"{url!r} is not an address: use tcp://HOST:PORT or ipc:///PATH")
         return cls(url, match[1].strip("[]"), None, key_file or None)
 
-    @classmethod
-    def parse_all(cls, url: str) -> list[Address]:
-        """Check the URLs of one broker, or of several with commas between them. Raises
-        `ConfigError`."""
-        addresses = [cls.parse(each.strip()) for each in url.split(",")]
-        if len({address.url for address in addresses}) < len(addresses):
-            raise ConfigError(f"{url!r} names a broker twice")
-        if len(addresses) > BROKERS_MAX:
-            raise ConfigError(f"{len(addresses)} brokers are named, and {BROKERS_MAX} may be")
-        return addresses
+    @property
+    def full(self) -> str:
+        """With the key: what `parse` makes this of."""
+        return self.url if self.key_file is None else f"{self.url}?key={self.key_file}"
 
     def is_ipv6(self) -> bool:
         """Whether the host is written as an IPv6 address."""
@@ -86,6 +85,60 @@ class Address:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """Where addresses of brokers are found that may change: ``dns+tcp://NAME:PORT``, which is every
+    address of a name, or ``file:///PATH``, a list of URLs. A key behind it is for all of them."""
+
+    url: str
+    """Without the key."""
+    name: str | None
+    port: int
+    path: str | None
+    key_file: str | None = None
+
+    @classmethod
+    def parse(cls, url: str) -> Source:
+        """Check one. Raises `ConfigError`."""
+        url, has_key, key_file = url.partition("?key=")
+        if has_key and not key_file:
+            raise ConfigError(f"{url}?key= must name a key file, as 'zqueue keys add' writes it")
+        transport, _, rest = url.partition("://")
+        if transport == "file":
+            if not rest.startswith("/"):
+                raise ConfigError(f"{url!r} is not a file: write file:///PATH")
+            return cls(url, None, 0, rest, key_file or None)
+        match = _HOST_AND_PORT.fullmatch(rest)
+        if not match or match[2] == "*" or not 0 < int(match[2]) < 65536:
+            raise ConfigError(f"{url!r} is not a name: write dns+tcp://NAME:PORT")
+        return cls(url, match[1].strip("[]"), int(match[2]), None, key_file or None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BrokerList:
+    """One broker or several, as a user writes them: URLs with commas between them."""
+
+    addresses: tuple[Address, ...]
+    sources: tuple[Source, ...] = ()
+
+    @classmethod
+    def parse(cls, url: str) -> BrokerList:
+        """Check each. Reads no source. Raises `ConfigError`."""
+        each = [one.strip() for one in url.split(",")]
+        addresses = tuple(Address.parse(one) for one in each if not one.startswith(SOURCES))
+        sources = tuple(Source.parse(one) for one in each if one.startswith(SOURCES))
+        urls = [address.url for address in addresses] + [source.url for source in sources]
+        if len(set(urls)) < len(each):
+            raise ConfigError(f"{url!r} names a broker twice")
+        if len(each) > BROKERS_MAX:
+            raise ConfigError(f"{len(each)} brokers are named, and {BROKERS_MAX} may be")
+        return cls(addresses, sources)
+
+    def __str__(self) -> str:
+        urls = [address.url for address in self.addresses]
+        return ", ".join(urls + [source.url for source in self.sources])
 
 
 def check_bind(address: Address, *, insecure: bool, has_keys: bool = False) -> Address:
@@ -127,7 +180,7 @@ def url_with_key(url: str | None, key_file: str) -> str:
 def split_urls(*urls: str) -> tuple[str, ...]:
     """Each address of some lists of them, with its key, once. Raises `ConfigError`."""
     each = tuple(dict.fromkeys(one.strip() for url in urls for one in url.split(",")))
-    Address.parse_all(",".join(each))
+    BrokerList.parse(",".join(each))
     return each
 
 
@@ -273,8 +326,7 @@ class MetricsConfig:
             )
         if not self.urls:
             raise ConfigError("--url must name at least one broker")
-        for url in self.urls:
-            Address.parse(url)
+        BrokerList.parse(",".join(self.urls))
         if len(set(self.urls)) < len(self.urls):
             raise ConfigError("--url names a broker twice")
         if self.ready_workers < 0:
@@ -312,7 +364,7 @@ class GatewayConfig:
                 "tasks and read results: give --tokens FILE (make it with 'zqueue tokens add'), "
                 "listen at 127.0.0.1, or give --insecure-no-auth if the network keeps strangers out"
             )
-        Address.parse_all(self.url)
+        BrokerList.parse(self.url)
         if (self.certificate is None) != (self.private_key is None):
             raise ConfigError("--certificate and --private-key belong together: give both")
         if self.connections_max < 1:

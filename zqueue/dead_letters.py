@@ -20,10 +20,11 @@ from typing import Any, Self
 
 from .client.ask import Asker
 from .client.everywhere import by_broker
-from .config import default_url, split_urls
+from .config import default_url
 from .core.dead import NUMBER_MAX, Group
 from .errors import ConfigError, QueueFull, ZQueueError
 from .letter import ID_DIGITS, DeadLetter, letter_of, name_of
+from .net.lookup import urls_now
 from .seconds import check_seconds
 from .wire.headers import check_name
 from .wire.letters import LETTERS_BYTES_MAX, LETTERS_MAX, REPLAY_MAX
@@ -71,7 +72,7 @@ class DeadLetters:
     """
 
     def __init__(self, url: str | None = None) -> None:
-        self._askers = [Asker(each) for each in split_urls(url or default_url())]
+        self._askers = [Asker(each) for each in urls_now([url or default_url()])]
 
     def __repr__(self) -> str:
         return f"<DeadLetters of {', '.join(asker.url for asker in self._askers)}>"

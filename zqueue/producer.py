@@ -8,6 +8,7 @@ dropped, until what was accepted is confirmed.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import random
@@ -23,10 +24,11 @@ from .client.earlier import EarlierResult
 from .client.exchange import Exchange
 from .client.lane import Lane
 from .client.loop_calls import LoopCalls
-from .client.names import NAMED_ROW_NUMBERS, ROW_NUMBERS, id_of
+from .client.named import NamedConnection
+from .client.names import NAMED_ROW_NUMBERS, NAMED_ROWS, ROW_NUMBERS, ROWS, id_of
 from .client.publisher import Publisher
 from .client.replies import TaskFuture
-from .config import Address, default_url
+from .config import BrokerList, default_url
 from .errors import ConfigError, ZQueueError
 from .seconds import check_seconds
 from .wire.codec import pack_batch
@@ -47,12 +49,24 @@ INTERRUPTED_S = 1.0
 then; what is not confirmed is counted in the log."""
 
 
+def _connection(id: bytes, about: dict[str, Any], is_named: bool, row: int) -> Connection:
+    chance = random.Random().random
+    if not is_named:
+        return Connection(id, about, chance, base=row % ROWS * ROW_NUMBERS)
+    # Microseconds of the clock: above all that an earlier process used, also where the broker
+    # has forgotten that one. Where the clock was set back, the broker says what is above.
+    first = row % NAMED_ROWS * NAMED_ROW_NUMBERS + time.time_ns() // 1000
+    return NamedConnection(id, about, chance, first=first)
+
+
 class Producer(LoopCalls):
     """Sends bodies to queues of one broker, or of several. Any number of threads may share it.
 
     Parameters:
         url: the broker's address, ``tcp://HOST:PORT`` or ``ipc:///PATH``; or those of several, with
-            commas between them; by default ``ZQUEUE_URL``, or ``tcp://127.0.0.1:5555``.
+            commas between them; ``dns+tcp://NAME:PORT`` is every address of a name, and
+            ``file:///PATH`` a list of URLs, which both may change while this producer lives. By
+            default ``ZQUEUE_URL``, or ``tcp://127.0.0.1:5555``.
         timeout: seconds a call waits for room, or `flush` for confirms, before it raises. None
             waits as long as it takes.
         connect_timeout: seconds the first call waits for a broker.
@@ -82,26 +96,18 @@ class Producer(LoopCalls):
         self.connect_timeout = check_seconds(connect_timeout, "connect_timeout")
         self.name = None if name is None else check_name(name, "producer")
         about = {"pid": os.getpid(), "host": stdlib_socket.gethostname()}
-        addresses = Address.parse_all(self.url)
+        brokers = BrokerList.parse(self.url)
         own_id = os.urandom(16) if name is None else id_of(name)
-        connections = [self._connection(own_id, about, row) for row in range(len(addresses))]
+        make = functools.partial(_connection, own_id, about, name is not None)
         self._publisher = Publisher(
-            connections, [address.url for address in addresses], name,
-            patience_s=self.connect_timeout,
+            [make(row) for row in range(len(brokers.addresses))],
+            [address.url for address in brokers.addresses], name,
+            patience_s=self.connect_timeout, make=make,
         )  # fmt: skip
         self._exchange = Exchange(
-            addresses, self._publisher, timeout_s=self.timeout, connect_s=self.connect_timeout
+            brokers, self._publisher, timeout_s=self.timeout, connect_s=self.connect_timeout
         )
         super().__init__(self._exchange)
-
-    def _connection(self, id: bytes, about: dict[str, Any], row: int) -> Connection:
-        chance = random.Random().random
-        if self.name is None:
-            return Connection(id, about, chance, base=row * ROW_NUMBERS)
-        # Microseconds of the clock: above all that an earlier process used, also where the broker
-        # has forgotten that one. Where the clock was set back, the broker says what is above.
-        first = row * NAMED_ROW_NUMBERS + time.time_ns() // 1000
-        return Connection(id, about, chance, first=first)
 
     @property
     def is_alone(self) -> bool:

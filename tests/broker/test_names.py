@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from zqueue.broker.machine import BrokerProtocol
-from zqueue.client.connection import Connection, id_of
+from zqueue.client.connection import id_of
 from zqueue.client.earlier import task_id
+from zqueue.client.named import NamedConnection
 from zqueue.client.sent import Confirmed, Dismissed, ResultsCame, ResultsLost
 from zqueue.config import Limits
 from zqueue.core.records import Record
@@ -45,7 +46,7 @@ class Living:
     """A process of the name, and its connection."""
 
     def __init__(self, number: int, first: int) -> None:
-        self.machine = Connection(id_of("billing"), {}, lambda: number / 10, first=first)
+        self.machine = NamedConnection(id_of("billing"), {}, lambda: number / 10, first=first)
         self.number = number
         self.lives = True
         self.is_dismissed = False

@@ -23,6 +23,7 @@ from zqueue.wire.messages import (
     Departed,
     Goodbye,
     Heartbeat,
+    Hello,
     Refuse,
     Result,
     Welcome,
@@ -35,6 +36,15 @@ class TestHello:
         t = talk(heartbeat_s=0.25, liveness_s=1.5)
         t.hello(role, b"x")
         assert t.hear() == [(b"x", Welcome(b"broker-1", 250, 1500), [])]
+
+    def test_who_only_looks_changes_nothing(self, talk: Any) -> None:
+        t = talk()
+        t.hello("producer", b"p")
+        t.hear()
+        look = Hello("producer", b"p", 1)
+        assert t.say(b"q", look) == [Welcome(b"broker-1", 1000, 5000, 0, 0, 1)]
+        assert t.say(b"q", Heartbeat([])) == [Refuse("unknown-peer", 0, "say hello first")]
+        assert t.say(b"p", Heartbeat([])) == [Heartbeat([])]
 
     def test_a_worker_names_its_queues(self, talk: Any) -> None:
         t = talk()

@@ -10,7 +10,6 @@ from zqueue.client.connection import AWAIT_CHUNK, WINDOW_BATCHES, Connection
 from zqueue.client.sent import (
     BatchRefused,
     Confirmed,
-    Dismissed,
     Postponed,
     Progressed,
     ResultsCame,
@@ -19,7 +18,7 @@ from zqueue.client.sent import (
 from zqueue.core.confirm import GAPS_MAX
 from zqueue.wire.codec import pack
 from zqueue.wire.headers import decode, encode
-from zqueue.wire.link import Connected, Disconnected, Rejected, State
+from zqueue.wire.link import Connected, Disconnected, Rejected
 from zqueue.wire.messages import (
     DONE,
     FAILED,
@@ -36,7 +35,6 @@ from zqueue.wire.messages import (
     Welcome,
 )
 from zqueue.wire.options import TaskOptions
-from zqueue.wire.unpacking import unpack
 
 BODY = pack([1, 2])
 BIG = (1 << 63) - 1
@@ -542,61 +540,9 @@ class TestProgress:
         assert side.hear(Progress(1, 0, 1, 2)) == []
 
 
-class TestName:
-    """Beside `tests/broker/test_names.py`, which has the whole story."""
-
-    def make(self) -> Side:
-        side = Side()
-        side.machine = Connection(b"me", {"pid": 1}, lambda: 0.0, first=1000)
-        side.machine.tick(side.now)
-        ((_, about),) = side.machine.to_send()
-        assert unpack(about) == {"pid": 1, "first": 1000}
-        return side
-
-    def test_numbers_on_from_what_the_broker_has_taken(self) -> None:
-        side = self.make()
-        assert side.hear(Welcome(b"broker-1", 1000, 5000, 700)) == [Connected(False, 700)]
-        assert [side.publish(), side.publish()] == [1000, 1001]
-        assert side.hear(Welcome(b"broker-1", 1000, 5000, 1002)) == [Connected(True, 1002)]
-        (event,) = side.hear(Welcome(b"broker-1", 1000, 5000, 1003))
-        assert isinstance(event, Dismissed), "the last number was another process's"
-
-    def test_greets_again_where_the_clock_was_set_back(self) -> None:
-        side = self.make()
-        assert side.hear(Welcome(b"broker-1", 1000, 5000, 2000)) == []
-        side.machine.tick(side.now)
-        ((_, about),) = side.machine.to_send()
-        first = unpack(about)["first"]
-        assert first == 2000 + GAPS_MAX
-        assert side.hear(Welcome(b"broker-1", 1000, 5000, first)) == [Connected(True, first)]
-        assert side.publish() == first
-
-    def test_a_broker_that_knows_no_names_is_left(self) -> None:
-        side = self.make()
-        (event,) = side.hear(Welcome(b"broker-1", 1000, 5000))
-        assert isinstance(event, Dismissed)
-        assert side.machine.link.state is State.LEFT
-
-    def test_says_what_it_has(self) -> None:
-        side = self.make()
-        side.hear(Welcome(b"broker-1", 1000, 5000, 1))
-        side.publish(reply=True)
-        side.hear(Confirm([1000, 1000]))
-        side.hear(Result(999, 5, 2, DONE))
-        side.sent()
-        side.hear(Result(1000, 0, 2, DONE))
-        assert side.sent() == [Await([], [1000, 0])]
-        run = side.machine.earlier.give()
-        assert run is not None
-        side.machine.took(run)
-        assert side.sent() == [Await([], [999, 5])]
-        side.hear(Result(1000, 0, 2, DONE), *())
-        side.hear(Result(999, 5, 2, DONE))
-        assert side.sent() == [Await([], [1000, 0, 999, 5])], "it had them before"
-
-    def test_without_one_nobody_can_dismiss_it(self, side: Side) -> None:
-        assert side.hear(Refuse("replaced", 0, "x")) == [Rejected("replaced", "x")]
-        assert side.machine.link.is_ready
+def test_without_a_name_nobody_can_dismiss_it(side: Side) -> None:
+    assert side.hear(Refuse("replaced", 0, "x")) == [Rejected("replaced", "x")]
+    assert side.machine.link.is_ready
 
 
 @pytest.mark.parametrize("has_options", [False, True])

@@ -19,9 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from zqueue.client.connection import WINDOW_BATCHES, Connection
 from zqueue.client.flow import BATCHES_MAX
 from zqueue.client.lane import Lane, LaneState
+from zqueue.client.lanes import LANES_MAX
 from zqueue.client.names import ROW_NUMBERS
 from zqueue.client.ordered import Stream
-from zqueue.client.publisher import LANES_MAX, Publisher
+from zqueue.client.publisher import Publisher
 from zqueue.client.replies import TaskFuture
 from zqueue.errors import Closed, Refused, ResultLost
 from zqueue.wire.codec import pack
@@ -356,14 +357,14 @@ class Publishing(RuleBasedStateMachine):
             assert connection.unconfirmed_tasks == sum(sent.tasks for sent in kept)
             assert all(sent.open or not sent.confirmed for sent in connection.sent.values())
             unconfirmed += connection.unconfirmed
-        lanes = list(self.publisher.lanes())
+        lanes = list(self.publisher.lanes)
         assert sum(lane.in_flight for lane in lanes) == unconfirmed
         assert all(0 <= lane.in_flight <= BATCHES_MAX for lane in lanes)
         assert all(lane.is_idle == (not lane.in_flight) for lane in lanes)
 
     @invariant()
     def closed_lanes_stay_closed(self) -> None:
-        for lane in self.publisher.lanes():
+        for lane in self.publisher.lanes:
             if self.is_closed:
                 assert lane.state == LaneState.CLOSED
             assert (lane.state == LaneState.OPEN) == (self.publisher.state is LaneState.OPEN)
@@ -392,7 +393,7 @@ class Publishing(RuleBasedStateMachine):
             if not self.publisher.unconfirmed and not self.publisher.is_awaiting():
                 break
         assert self.publisher.unconfirmed == 0
-        assert not self.publisher._streams, "of a call that is over nothing is kept"
+        assert not self.publisher.lanes._streams, "of a call that is over nothing is kept"
         taken = Counter(
             body
             for broker in self.brokers
@@ -512,9 +513,9 @@ class TestOptions:
             lane = publisher.add(self.lane(number))
             assert publisher.find("q", "t", False, lane.options) is lane
             self.send(publisher, lane)
-        assert len(list(publisher.lanes())) == 100
+        assert len(list(publisher.lanes)) == 100
         self.confirm(publisher, broker)
-        assert list(publisher.lanes()) == []
+        assert list(publisher.lanes) == []
 
     def test_one_that_was_forgotten_while_somebody_holds_it_goes_on(self) -> None:
         publisher, broker = self.make()
@@ -523,10 +524,10 @@ class TestOptions:
         self.confirm(publisher, broker)
         other = publisher.add(self.lane(1))
         self.send(publisher, lane)
-        assert set(publisher.lanes()) == {lane, other}
+        assert set(publisher.lanes) == {lane, other}
         assert publisher.unconfirmed == 1
         self.confirm(publisher, broker)
-        assert lane not in set(publisher.lanes())
+        assert lane not in set(publisher.lanes)
         assert publisher.unconfirmed == 0
 
     def test_there_are_not_more_than_so_many(self) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zqueue.client.connection import Connection
 from zqueue.client.lane import Lane
+from zqueue.client.named import NamedConnection
 from zqueue.client.publisher import Publisher
 from zqueue.client.replies import TaskFuture
 from zqueue.client.sent import BatchRefused, Confirmed, ResultsCame, Sent
@@ -28,13 +29,11 @@ PADDING = (0, 0, 0, 60, 200)
 """Bytes that a body carries beside its number."""
 
 
-class WatchedConnection(Connection):
+class Watched(Connection):
     """As it is; what was published under which number, and which broker confirmed it, is noted."""
 
-    def __init__(self, host: ProducerHost, id: bytes, first: int) -> None:
-        super().__init__(id, {}, host.world.random.random, first=first)
-        self._host = host
-        self._broker = ""
+    _host: ProducerHost
+    _broker = ""
 
     def publish(self, lane: Any, body: bytes, tasks: int, **rest: Any) -> Sent:
         sent = super().publish(lane, body, tasks, **rest)
@@ -54,6 +53,10 @@ class WatchedConnection(Connection):
         elif isinstance(event, BatchRefused):
             self._host.refused(event.sent.sequence, event.code)
         return event
+
+
+class WatchedNamed(Watched, NamedConnection):
+    """The same of a producer with a name."""
 
 
 class ProducerHost(Process):
@@ -76,8 +79,11 @@ class ProducerHost(Process):
         self.id = id
         self.left = tasks
         self._history = system.history
-        first = int(system.world.wall() * 1e6) if is_named else 0
-        self._connection = WatchedConnection(self, id, first)
+        first, chance = int(system.world.wall() * 1e6), system.world.random.random
+        self._connection = (
+            WatchedNamed(id, {}, chance, first=first) if is_named else Watched(id, {}, chance)
+        )
+        self._connection._host = self
         self._publisher = Publisher([self._connection], ["the broker"])
         self._port = Port(self, system.network)
         self._send_at = 0.0

@@ -178,7 +178,7 @@ def test_a_map_that_is_not_read_to_its_end(jobs, kind):
     results.close()
     wait_until(lambda: threading.active_count() <= before + 1, what="the end of its thread")
     jobs.app.flush(DEADLINE_S)
-    assert not list(jobs.app.producer._publisher._streams)
+    assert not list(jobs.app.producer._publisher.lanes._streams)
     assert jobs.echo.submit(1).result(DEADLINE_S) == 1
 
 

@@ -12,9 +12,9 @@ from zqueue.wire.link import (
     GREETING_HIGH_S,
     GREETING_LOW_S,
     TRANSITIONS,
-    TWICE,
     Connected,
     Disconnected,
+    Elsewhere,
     Input,
     Link,
     Rejected,
@@ -199,7 +199,7 @@ class TestLeaving:
 class TestTable:
     def test_every_state_is_listed(self) -> None:
         assert set(TRANSITIONS) == set(State)
-        assert TRANSITIONS[State.LEFT] == {}
+        assert TRANSITIONS[State.LEFT] == {Input.RETURN: State.GREETING}
 
     @pytest.mark.parametrize("state", State)
     @pytest.mark.parametrize("cause", Input)
@@ -214,6 +214,7 @@ class TestTable:
             Input.LEAVE: lambda: link.leave(12.0),
             Input.ANSWERED: lambda: link.receive(Goodbye(), 12.0),
             Input.REPLACED: lambda: link.give_way(),
+            Input.RETURN: lambda: link.come_back(),
         }[cause]()
         expected = TRANSITIONS[state].get(cause, state)
         if state is State.READY and cause is Input.ANSWERED:
@@ -222,16 +223,39 @@ class TestTable:
 
 
 class TestSiblings:
-    def test_who_finds_a_broker_that_another_link_has_leaves_it_to_that(self) -> None:
-        links = [make_link(), make_link(), make_link()]
+    """Two addresses may be of one broker."""
+
+    SEEN = WELCOME._replace(look=1)
+
+    def links(self, role: str) -> list[Link]:
+        links = [Link(role, b"me", pack({}), lambda: 0.0) for _ in range(2)]
         for link in links:
             link.siblings = links
             link.tick(10.0)
-        assert links[0].receive(WELCOME, 10.0) == Connected(same_broker=False)
-        said = links[1].receive(WELCOME, 10.0)
-        assert isinstance(said, Rejected)
-        assert said.code == TWICE
-        assert links[1].state is State.LEFT
-        other = Welcome(b"broker-2", 1000, 5000)
-        assert links[2].receive(other, 10.0) == Connected(same_broker=False)
-        assert links[0].receive(WELCOME, 11.0) == Connected(same_broker=True)
+            assert sent(link) == [Hello(role, b"me", 1)]
+        return links
+
+    def test_only_one_greets(self) -> None:
+        first, second = self.links("worker")
+        assert first.receive(self.SEEN, 10.0) is second.receive(self.SEEN, 10.0) is None
+        assert (sent(first), sent(second)) == ([Hello("worker", b"me")], [])
+        assert first.receive(WELCOME, 10.0) == Connected(same_broker=False)
+        assert second.twin is first
+        assert first.receive(self.SEEN, 10.0) is None, "an answer that comes late"
+
+    @pytest.mark.parametrize("role", ["worker", "producer"])
+    def test_the_other_goes_on_if_it_is_lost(self, role: str) -> None:
+        """Of a producer, the link that has the numbers does, at that address."""
+        first, second = self.links(role)
+        first.receive(self.SEEN, 10.0)
+        first.receive(WELCOME, 10.0)
+        first.receive(UNKNOWN, 11.0)
+        second.tick(20.0)
+        sent(second)
+        found = second.receive(self.SEEN, 20.0)
+        assert found == (Elsewhere(first) if role == "producer" else None)
+        assert sent(second) == ([] if role == "producer" else [Hello(role, b"me")])
+
+    def test_an_earlier_broker_welcomes_who_only_looks(self) -> None:
+        first, _ = self.links("worker")
+        assert first.receive(WELCOME, 10.0) == Connected(same_broker=False)

@@ -464,7 +464,7 @@ class TestStopping:
         assert not office.desk.done(row, office.now)
         assert stopped == [[Running(row, 1)]] * 2
         assert office.statuses(lease) == [DONE, CANCELLED, RETURNED, RETURNED]
-        assert office.desk._tally.failed == 0
+        assert office.desk._tally.of(None).failed == 0
         assert office.desk.stop(Unwanted(lease, 0, 4)) == [], "all are over"
 
     def test_of_those_side_by_side(self) -> None:
@@ -476,7 +476,7 @@ class TestStopping:
         office.desk.look(office.now)
         assert office.statuses(lease) == [CANCELLED, RETURNED]
         assert office.desk.in_loop.open == 1
-        assert office.desk._tally.failed == 0
+        assert office.desk._tally.of(None).failed == 0
 
     def test_nothing_of_a_call_of_a_batch_handler_is_stopped(self) -> None:
         office = Office()

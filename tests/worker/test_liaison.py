@@ -8,9 +8,9 @@ import pytest
 
 from zqueue.wire.codec import pack
 from zqueue.wire.headers import decode, encode
-from zqueue.wire.link import Connected, Disconnected
+from zqueue.wire.link import Connected, Disconnected, State
 from zqueue.wire.messages import Departed, Heartbeat, Hello, Message, Refuse, Welcome
-from zqueue.worker.liaison import UNREPORTED_MAX, SupervisorProtocol
+from zqueue.worker.liaison import STAY_S, UNREPORTED_MAX, SupervisorProtocol
 
 WELCOME = Welcome(b"broker-1", 1000, 5000)
 UNKNOWN = Refuse("unknown-peer", 0, "")
@@ -97,3 +97,28 @@ class TestSupervisor:
         supervisor.tick(11.0)
         heard = sent(supervisor)
         assert [name for message in heard for name in message.workers] == names
+
+
+class TestNamedNoMore:
+    """It stays until the workers have left, for it speaks for them."""
+
+    def test_it_leaves_once_no_worker_is_about_to(self, supervisor: SupervisorProtocol) -> None:
+        supervisor.named(False, 10.0)
+        supervisor.look(10.0 + STAY_S - 1, False)
+        supervisor.look(10.0 + STAY_S, True)
+        assert supervisor.link.state is State.READY
+        supervisor.named(False, 99.0)
+        supervisor.look(10.0 + STAY_S, False)
+        assert supervisor.link.state is State.LEAVING
+
+    def test_it_stays_if_it_is_named_again(self, supervisor: SupervisorProtocol) -> None:
+        supervisor.named(False, 10.0)
+        supervisor.named(True, 11.0)
+        supervisor.look(10.0 + STAY_S, False)
+        assert supervisor.link.state is State.READY
+
+    def test_a_broker_that_is_gone_is_left_at_once(self, supervisor: SupervisorProtocol) -> None:
+        hear(supervisor, UNKNOWN)
+        supervisor.named(False, 10.0)
+        supervisor.look(10.0, True)
+        assert supervisor.link.state is State.LEFT

@@ -14,6 +14,8 @@ from zqueue.wire.messages import (
     UNKNOWN_PEER,
     Credit,
     Deliver,
+    Goodbye,
+    Hello,
     Progress,
     Refuse,
     Settle,
@@ -160,3 +162,67 @@ class TestCredit:
         assert two.all[0].held == 3
         two.all[0].receive([encode(Refuse(UNKNOWN_PEER, 0, ""))], two.now)
         assert two.all[0].held == 0
+
+
+class TestComeAndGo:
+    def test_another_broker_shares_the_credit(self, two: Brokers) -> None:
+        two.credits(50)
+        two.all.append(WorkerProtocol(b"me", b"", lambda: 0.5, credit=1))
+        two.links.join(two.all[2])
+        assert two.credits(50) == [25, 25, 1], "once it has welcomed us"
+        two.welcome(2)
+        assert two.credits(51) == [17, 17, 17]
+
+    def test_one_that_is_left_gets_no_more_and_is_left_once_nothing_is_leased(
+        self, two: Brokers
+    ) -> None:
+        two.deliver(0, 7, 2)
+        two.links.leave(two.all[0])
+        assert two.credits(50) == [0, 50]
+        assert two.links.tick(two.now) == []
+        two.settle(7, 2, credit=50)
+        assert two.links.tick(two.now) == []
+        assert two.sent(0) == [Credit(0), Settle(7, 0, [[0, 0, 2, DONE]]), Goodbye()]
+        two.all[0].receive([encode(Goodbye())], two.now)
+        assert two.links.leaving == 1
+        assert two.links.tick(two.now) == [two.all[0]]
+        assert two.links.leaving == 0
+        assert two.credits(50) == [0, 50]
+
+    def test_one_that_is_named_again_in_time_stays(self, two: Brokers) -> None:
+        two.deliver(0, 7, 2)
+        two.links.leave(two.all[0])
+        two.links.tick(two.now)
+        two.links.leave(two.all[0], False)
+        two.settle(7, 2)
+        assert two.links.tick(two.now) == []
+        assert two.all[0].link.is_ready
+        assert min(two.credits(50)) > 0
+
+    def test_the_last_one_may_be_left(self) -> None:
+        one = Brokers(1)
+        one.links.leave(one.all[0])
+        assert one.credits(50) == [0]
+
+
+def test_a_broker_at_two_addresses_is_greeted_once() -> None:
+    two = Brokers(0)
+    for _ in range(2):
+        two.all.append(WorkerProtocol(b"me", b"", lambda: 0.5, credit=1))
+        two.links.join(two.all[-1])
+    first, second = two.all
+    for protocol in two.all:
+        protocol.tick(two.now)
+    assert (two.sent(0), two.sent(1)) == ([Hello("worker", b"me", 1)], [Hello("worker", b"me", 1)])
+    seen = encode(Welcome(b"broker", 1000, 5000, 0, 0, 1))
+    for protocol in two.all:
+        protocol.receive([seen], two.now)
+    assert (two.sent(0), two.sent(1)) == ([Hello("worker", b"me")], [])
+    two.all[0].receive([encode(Welcome(b"broker", 1000, 5000))], two.now)
+    assert second.link.twin is first.link
+    first.receive([encode(Refuse(UNKNOWN_PEER, 0, ""))], two.now)
+    two.now += 10.0
+    second.tick(two.now)
+    two.sent(1)
+    second.receive([seen], two.now)
+    assert two.sent(1) == [Hello("worker", b"me")], "the first has lost it"

@@ -11,7 +11,7 @@ from zqueue.handlers import Handler
 from zqueue.wire.messages import CANCELLED, DONE, FAILED, RETURNED
 from zqueue.worker.leases import LeasedBatch, Unwanted
 from zqueue.worker.side import OVERRUN_S, Side
-from zqueue.worker.tally import Tally
+from zqueue.worker.tally import Account, Tally
 from zqueue.worker.work import LeaseTally, SideRow, SideTask, Work
 
 PLACES = 3
@@ -25,7 +25,7 @@ class Bench:
     def __init__(self) -> None:
         self.now = 100.0
         self.meter = CreditMeter(PLACES)
-        self.tally = Tally()
+        self.account, self.tally = Account(), Tally()
         self.failed: list[BaseException] = []
         self.said: list[tuple[int, int, int]] = []
         """Position, tasks and status of each run."""
@@ -41,7 +41,7 @@ class Bench:
 
     def lease(self, tasks: int) -> list[SideTask]:
         batch = LeasedBatch("q", "t", False, tasks, 1, 0, b"")
-        work = Work(1, 0, 0, batch, LeaseTally(tasks), self.now)
+        work = Work(1, 0, 0, batch, LeaseTally(self.account, tasks), self.now)
         leased = [SideTask(self.handler, work, position, None) for position in range(tasks)]
         for task in leased:
             self.side.add(task)
@@ -82,7 +82,7 @@ def test_an_end_is_said_once_and_measured_by_its_share() -> None:
     bench.side.look(bench.now)
     assert bench.said == [(1, 1, DONE), (0, 1, FAILED), (2, 1, CANCELLED)]
     assert bench.side.row.open == 0
-    assert (bench.tally.done, bench.tally.failed) == (1, 1)
+    assert (bench.account.done, bench.account.failed) == (1, 1)
     assert [type(error) for error in bench.failed] == [ValueError, Cancelled]
     assert bench.meter.task_s is not None
     assert abs(bench.meter.task_s - 0.1) < 1e-9

@@ -79,6 +79,9 @@ class Presence:
         """Welcome a peer, in the place of whom it was before, or of another process of its name."""
         if self.ends_at is not None:
             return  # Whoever greets is better served by the next broker.
+        if message.look:
+            self._welcome(peer, None)
+            return
         about = unpack_map(frames[0]) if frames else {}
         if user is not None:
             self._roster.check_owner(message, user)
@@ -106,13 +109,15 @@ class Presence:
         for result, frame in self._held.take(producer):
             self._settling.send_result(producer, result, frame)
 
-    def _welcome(self, peer: bytes, known: Peer) -> None:
+    def _welcome(self, peer: bytes, known: Peer | None) -> None:
+        """Say who we are: also, to nobody, who only looks."""
         limits, following = self._limits, 0
         if isinstance(known, ProducerPeer) and known.first:
             following = known.taken.highest + 1
         heartbeat_ms, liveness_ms = int(limits.heartbeat_s * 1000), int(limits.liveness_s * 1000)
-        durable = int(self._book.journal is not None)
-        self._send(peer, Welcome(self._id, heartbeat_ms, liveness_ms, following, durable), [])
+        durable, look = int(self._book.journal is not None), int(known is None)
+        welcome = Welcome(self._id, heartbeat_ms, liveness_ms, following, durable, look)
+        self._send(peer, welcome, [])
 
     def goodbye_deadline(self) -> float | None:
         """Until when the goodbyes of those who are here are waited for. None: all have said it."""

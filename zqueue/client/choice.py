@@ -42,6 +42,8 @@ class Choice:
 
         Half of the room is for lanes that have little under way: no queue holds up all others.
         """
+        if not self._connections:
+            return None
         few = lane.in_flight < BATCHES_LEAST
         room = WINDOW_BATCHES if few else WINDOW_BATCHES // 2
         if len(self._connections) == 1:
@@ -51,7 +53,8 @@ class Choice:
             pinned = self._pinned(lane.key)
             return pinned if pinned.unconfirmed < room else None
         live = [each for each in self._connections if each.is_live(now)]
-        chosen = self._best(lane, live or self._connections, room, now)
+        staying = [each for each in self._connections if not each.is_leaving]
+        chosen = self._best(lane, live or staying, room, now)
         if chosen is not None:
             lane.home = chosen
         return chosen
@@ -77,12 +80,19 @@ class Choice:
         if len(self._shut) > SHUT_MAX:
             del self._shut[next(iter(self._shut))]
 
+    def forget(self, connection: Connection) -> None:
+        """It is not there any more."""
+        self.given_up.discard(connection)
+        self._shut = {each: until for each, until in self._shut.items() if each[0] != connection}
+
     def _is_shut(self, connection: Connection, queue: str, now: float) -> bool:
         return self._shut.get((connection, queue), 0.0) > now
 
     def _pinned(self, key: str) -> Connection:
-        there = [each for each in self._connections if each not in self.given_up]
-        return max(there or self._connections, key=lambda each: rank(each.name, key))
+        staying = [each for each in self._connections if not each.is_leaving]
+        there = [each for each in staying if each not in self.given_up]
+        best = max(there or staying, key=lambda each: rank(each.name, key))
+        return best.instead or best
 
     def _best(
         self, lane: Lane, among: Iterable[Connection], room: int, now: float

@@ -11,11 +11,6 @@ and reported as lost.
 Where there are several brokers, a batch can go from one connection to another, with its number, if
 its broker is given up or has no room (`moves`). The one that it leaves is told (`gone`).
 
-A connection may have a *name*: then its id is the same in the next process of that name, which
-numbers its batches above all that the broker took from this one. The broker keeps each result until
-it hears that it came, and so do those that an earlier process awaited (`earlier`). If another
-process takes the name over, this one has ended.
-
 Whoever publishes gives a lane and a reply along with each batch. They are nothing to this machine:
 its events hand back the `Sent`, and so what belongs to it.
 """
@@ -26,14 +21,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.backoff import Backoff
-from ..core.confirm import GAPS_MAX
 from ..errors import ZQueueError
 from ..wire.codec import BATCH_TASKS_MAX, pack
-from ..wire.link import Connected, Conversation, Link, LinkEvent, Rejected
+from ..wire.link import Connected, Conversation, Link, LinkEvent
 from ..wire.messages import (
     CANCELLED,
     OPEN,
-    REPLACED,
     TRY_AGAIN,
     Await,
     Confirm,
@@ -47,7 +40,7 @@ from ..wire.messages import (
 )
 from .earlier import EarlierResults, EarlierRun
 from .gone import Gone
-from .names import CHANCE, id_of, named
+from .names import id_of
 from .questions import Questions
 from .sent import (
     AlreadyKnown,
@@ -55,8 +48,6 @@ from .sent import (
     BatchRefused,
     Confirmed,
     ConnectionEvent,
-    Dismissed,
-    EarlierCame,
     Postponed,
     Progressed,
     ResultsCame,
@@ -80,22 +71,18 @@ AWAIT_CHUNK = 256
 
 
 class Connection(Conversation[ConnectionEvent]):
-    """One producer's conversation with one broker.
-
-    ``first`` is the number of its first batch: of a producer with a name, above those that an
-    earlier process of that name used. Others begin behind ``base``.
-    """
+    """One producer's conversation with one broker. It numbers its batches from ``base`` on."""
 
     def __init__(
-        self, id: bytes, about: dict[str, Any], random: Callable[[], float], *, first: int = 0,
-        base: int = 0,
-    ) -> None:  # fmt: skip
-        super().__init__(Link("producer", id, pack(about | named(first)), random))
-        self._about = about
+        self, id: bytes, about: dict[str, Any], random: Callable[[], float], *, base: int = 0
+    ) -> None:
+        super().__init__(Link("producer", id, pack(about), random))
         self.random = random
         self.name = "the broker"
         self.siblings = [self]
         """All connections of the producer."""
+        self.is_leaving = False
+        """Whether it gets nothing new: its broker is named no more."""
         self.is_cut = False
         """Whether there is no connection of the network's, as far as the driver says."""
         self.origin = int.from_bytes(id[:6], "big")
@@ -107,11 +94,11 @@ class Connection(Conversation[ConnectionEvent]):
         """Batches that are not confirmed."""
         self.unconfirmed_tasks = 0
         self.unconfirmed_bytes = 0
-        self._first = first
-        self._begin = self._next_sequence = first or base + 1
+        self._begin = self._next_sequence = base + 1
         self.questions = Questions(self.link)
         self._came: list[int] = []
-        """Results that the broker need not keep any more, as `Await` names them."""
+        """Results that the broker need not keep any more, as `Await` names them: those of a
+        producer with a name (`named`)."""
         self._postponed: dict[int, Sent] = {}
         """What goes out again at `_retry_at`: a part of what is unconfirmed."""
         self._retry = Backoff(random, low_s=RETRY_LOW_S, high_s=RETRY_HIGH_S)
@@ -127,8 +114,22 @@ class Connection(Conversation[ConnectionEvent]):
         return self.unconfirmed < WINDOW_BATCHES
 
     def is_live(self, now: float) -> bool:
-        """Whether the broker answers, as far as we know."""
-        return self.link.is_ready and not self.is_cut and not self.link.is_suspect(now)
+        """Whether the broker answers, as far as we know, and may have more."""
+        is_here = self.link.is_ready and not self.is_cut and not self.is_leaving
+        return is_here and not self.link.is_suspect(now)
+
+    @property
+    def instead(self) -> Connection | None:
+        """The connection that has the broker of this address already, if one has."""
+        twin = self.link.twin
+        if twin is None or not twin.is_ready or self.link.is_ready:
+            return None
+        return next(each for each in self.siblings if each.link is twin)
+
+    def is_done(self) -> bool:
+        """Whether nothing is to be sent or to come."""
+        is_telling = self.link.is_ready and self._gone.is_telling
+        return not (self.sent or self._came or is_telling)
 
     def has_numbered(self, sequence: int) -> bool:
         """Whether a number was given here."""
@@ -209,12 +210,10 @@ class Connection(Conversation[ConnectionEvent]):
             sent.confirmed and sent.open for sent in self.sent.values()
         )
 
-    def lose_confirmed(self) -> None:
-        """The broker is gone, and what it had in memory will not come back."""
-        if self.may_lose_confirmed():
-            text = f"the broker at {self.name} was lost, and its memory queues with it"
-            for sent in [sent for sent in self.sent.values() if sent.confirmed]:
-                self._lose(sent, text)
+    def lose_confirmed(self, why: str) -> None:
+        """Nothing more is awaited of what the broker has."""
+        for sent in [sent for sent in self.sent.values() if sent.confirmed]:
+            self._lose(sent, f"the broker at {self.name} was lost, {why}")
 
     # --- the machine's calls ---
 
@@ -258,8 +257,6 @@ class Connection(Conversation[ConnectionEvent]):
         self.link.send(Report(), [pack(figures)])
 
     def _on_link(self, event: LinkEvent) -> None:
-        if self._first and self._is_not_the_last(event):
-            return
         super()._on_link(event)
         self._gone.on_link()
         if not isinstance(event, Connected):
@@ -282,27 +279,6 @@ class Connection(Conversation[ConnectionEvent]):
             self.link.out.append(sent.to_send(self._now))
             sent.resent = bool(sent.open)
         self.questions.ask_again()
-
-    def _is_not_the_last(self, event: LinkEvent) -> bool:
-        """See to it if another process of our name came after us, or if a broker knows no names."""
-        text = ""
-        if isinstance(event, Rejected) and event.code == REPLACED:
-            text = "another process sends under this name now"
-        elif isinstance(event, Connected) and not event.next:
-            text = "the broker is of a version that knows no names of producers"
-        elif isinstance(event, Connected) and event.next > self._next_sequence:
-            if self._next_sequence > self._first:
-                text = "another process has sent under this name"
-            else:
-                # It did so before, and the clock was set back. It may have numbered so many more;
-                # and this may go for several processes at once.
-                more = GAPS_MAX + int(self.random() * CHANCE)
-                self._first = self._begin = self._next_sequence = event.next + more
-                self.link.greet_again(pack(self._about | named(self._first)))
-                return True
-        if text and self.link.give_way():
-            self._events.append(Dismissed(text))
-        return bool(text)
 
     def _await(self, batches: list[Sent]) -> None:
         for i in range(0, len(batches), AWAIT_CHUNK):
@@ -375,11 +351,6 @@ class Connection(Conversation[ConnectionEvent]):
         if max(message.first, message.tasks) > BATCH_TASKS_MAX:
             return
         sent = self.sent.get(message.sequence)
-        if self._first and message.status != OPEN:
-            if not self._is_ours(message.sequence):
-                self._on_earlier(message, frame)
-                return
-            self._came += (message.sequence, message.first)
         if sent is None:
             self._on_late_result(message, frame)
             return
@@ -412,18 +383,6 @@ class Connection(Conversation[ConnectionEvent]):
         sent = self._gone.find(message.sequence)
         if sent is not None and message.status not in (OPEN, CANCELLED):
             self._take(sent, message, frame)
-
-    def _is_ours(self, sequence: int) -> bool:
-        return any(each.has_numbered(sequence) for each in self.siblings)
-
-    def _on_earlier(self, message: Result, frame: bytes) -> None:
-        run = EarlierRun(
-            self.origin, message.sequence, message.first, message.tasks, message.status, frame
-        )
-        if self.earlier.add(run):
-            self._came += run.key
-        else:
-            self._events.append(EarlierCame(run.tasks))
 
     def _lose(self, sent: Sent, text: str) -> None:
         sent.open = 0

@@ -15,12 +15,13 @@ import logging
 import threading
 from time import monotonic
 
-from ..config import Address
+from ..config import Address, BrokerList
 from ..errors import LocalError
 from ..seconds import WAIT_S_MAX
 from .giver import Giver
 from .lane import Lane
 from .publisher import Publisher
+from .watcher import Watcher
 from .wires import Wires
 
 logger = logging.getLogger(__name__)
@@ -35,12 +36,15 @@ STOP_S = 1.0
 class Driver:
     """Drives a publisher over sockets. Any number of threads may share it."""
 
-    def __init__(self, addresses: list[Address], publisher: Publisher) -> None:
+    def __init__(self, brokers: BrokerList, publisher: Publisher) -> None:
         self.publisher = publisher
         # Re-entrant: a finalizer or signal handler may send while this thread holds it.
         self.lock = threading.RLock()
         self._changed = threading.Condition(self.lock)
-        self.wires = Wires(addresses, publisher.connections)
+        self.wires = Wires(publisher.fleet, brokers.addresses)
+        self.watcher = Watcher(brokers, self._are_named)
+        self._named: list[Address] | None = None
+        """The brokers that there are from the next turn on, if that has changed."""
         self._giver = Giver(publisher.endings)
         self._thread: threading.Thread | None = None
         self._aside = 0
@@ -54,9 +58,11 @@ class Driver:
         """Connect, and let a thread wait for what comes. With the lock. Raises `BrokerLost`."""
         self.wires.open()
         self._run_thread()
+        self.watcher.start()
 
     def stop(self) -> None:
-        """Close the sockets and end the thread. Without the lock."""
+        """Close the sockets and end the threads. Without the lock."""
+        self.watcher.stop()
         with self.lock:
             sockets = self.wires.detach()
             thread = self._thread
@@ -86,6 +92,10 @@ class Driver:
             return  # Re-entered by a finalizer: the turn that is under way will see to it.
         self.is_busy = has_received = True
         try:
+            if self._named is not None:
+                named, self._named = self._named, None
+                self.wires.know(named)
+                self.publisher.fleet.named([address.url for address in named])
             while has_received:
                 has_received, has_changed = self.wires.pump(self.publisher)
                 if has_changed or (has_received and self.publisher.is_over()):
@@ -164,6 +174,11 @@ class Driver:
                 logger.exception("a callback of a future failed")
             if self._thread is me:
                 self.wires.wait(self._armed_until)
+
+    def _are_named(self, addresses: list[Address]) -> None:
+        """The watcher says so, in its own thread: ours sees to it."""
+        self._named = addresses
+        self.wires.wake()
 
     def _wake(self) -> None:
         """Let the thread look at what there is to do."""

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..config import split_urls
+from ..net.lookup import urls_now
 from .ask import Asker
 from .questions import Cancellation
 
@@ -42,7 +42,7 @@ def peek_at(url: str, name: str, **which: Any) -> list[tuple[str, dict[str, Any]
 def _askers_of(url: str, queue: str, timeout: float | None) -> Iterator[list[Asker]]:
     """One for each broker, but for those that do not have a queue that others have."""
     with contextlib.ExitStack() as stack:
-        askers = [stack.enter_context(Asker(each)) for each in split_urls(url)]
+        askers = [stack.enter_context(Asker(each)) for each in urls_now([url])]
         if len(askers) > 1:
             askers = list(by_broker(askers, timeout).values())
         if len(askers) > 1 and queue:

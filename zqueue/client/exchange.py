@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
 
-from ..config import Address
+from ..config import BrokerList
 from ..errors import BrokerLost, Closed, NameTaken, QueueFull, TimedOut, ZQueueError
 from ..seconds import check_seconds
 from . import lifetime
@@ -20,7 +20,8 @@ from .driver import Driver
 from .endings import Earlier
 from .gate import check_may_send
 from .lane import Lane, LaneState
-from .publisher import LANES_MAX, Publisher
+from .lanes import LANES_MAX
+from .publisher import Publisher
 from .questions import Cancellation, Place
 from .replies import TaskFuture
 
@@ -37,10 +38,10 @@ class Exchange(Driver):
     """The calls of a producer that may wait. Any number of threads may share it."""
 
     def __init__(
-        self, addresses: list[Address], publisher: Publisher, *, timeout_s: float, connect_s: float
+        self, brokers: BrokerList, publisher: Publisher, *, timeout_s: float, connect_s: float
     ) -> None:
-        super().__init__(addresses, publisher)
-        self.urls = ", ".join(address.url for address in addresses)
+        super().__init__(brokers, publisher)
+        self.urls = str(brokers)
         self.is_done = False
         """Whether it has left: nothing can be sent any more."""
         self._is_leaving = False
@@ -285,6 +286,8 @@ class Exchange(Driver):
             if not self.wait(deadline):
                 if self.publisher.trouble:
                     raise BrokerLost(f"the broker at {self.urls} refuses{self.publisher.trouble}")
+                if not self.publisher.connections:
+                    raise BrokerLost(f"no broker is known: {self.watcher.trouble or self.urls}")
                 raise BrokerLost(
                     f"no broker answers at {self.urls}: start one with 'zqueue broker --bind "
                     f"{self.urls}', or set ZQUEUE_URL; one with keys answers only who has one"

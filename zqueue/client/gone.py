@@ -52,6 +52,11 @@ class Gone:
         """There is another link, or none."""
         self._told = 0
 
+    @property
+    def is_telling(self) -> bool:
+        """Whether the broker has not confirmed all of it."""
+        return bool(self._open)
+
     def tell(self) -> None:
         """Tell what was not told on this link."""
         if self._told == len(self._open):

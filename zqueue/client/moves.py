@@ -10,7 +10,7 @@ A batch that a broker has no room for goes to another one at once, if that has r
 
 from __future__ import annotations
 
-from ..wire.link import TWICE, Connected, Disconnected, LinkEvent, Rejected
+from ..wire.link import Connected, Disconnected, LinkEvent
 from .choice import Choice
 from .connection import Connection
 from .sent import Postponed, Sent
@@ -42,25 +42,29 @@ class Moves:
         return f"<Moves: {len(self._gone_at)} of {len(self._connections)} gone>"
 
     def on_link(self, connection: Connection, event: LinkEvent, now: float) -> None:
-        """A broker came or went, or is another connection's."""
+        """A broker came or went."""
         if isinstance(event, Connected):
             self._gone_at.pop(connection, None)
             self._choice.given_up.discard(connection)
             self._blocked = True  # What found nobody may find this one.
         elif isinstance(event, Disconnected):
             self._gone_at[connection] = now + UNHEARD_S if event.is_new else now
-        elif isinstance(event, Rejected) and event.code == TWICE:
-            self._gone_at[connection] = now
 
     def postponed(self, connection: Connection, event: Postponed, now: float) -> bool:
         """A broker had no room for a batch. Says whether it went to another one."""
         sent = event.sent
         self._choice.shut(connection, sent.lane.queue, now + SHUT_S)
-        other = self._choice.other_with_room(connection, sent.lane, now)
+        find = self._choice.other if connection.is_leaving else self._choice.other_with_room
+        other = find(connection, sent.lane, now)
         if other is None or sent.withdrawn is not None:
             return False
         _move(sent, connection, other, now)
         return True
+
+    def forget(self, connection: Connection) -> None:
+        """We have left it."""
+        self._gone_at.pop(connection, None)
+        self._choice.forget(connection)
 
     def settled(self, now: float) -> None:
         """Something was confirmed or refused: there may be room."""
@@ -73,14 +77,14 @@ class Moves:
             return False
         happened = self._blocked = False
         for connection in self._connections:
-            if connection.link.is_ready:
+            if connection.link.is_ready or connection.instead is not None:
                 continue
             gone_at = self._gone_at.setdefault(connection, now + UNHEARD_S)
             if gone_at <= now:
                 self._choice.given_up.add(connection)
                 happened |= self._move_all(connection, now)
-            if gone_at + GRACE_S <= now:
-                connection.lose_confirmed()
+            if gone_at + GRACE_S <= now and connection.may_lose_confirmed():
+                connection.lose_confirmed("and its memory queues with it")
         return happened
 
     def next_deadline(self) -> float | None:

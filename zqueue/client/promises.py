@@ -27,12 +27,10 @@ class Promises:
     def __init__(
         self,
         connections: list[Connection],
-        names: list[str],
         endings: deque[Ending | Verdict],
         patience_s: float,
     ) -> None:
         self._connections = connections
-        self._names = names
         self._endings = endings
         self._patience_s = patience_s
         self._open: dict[Sent, None] = {}
@@ -116,7 +114,8 @@ class Promises:
             self._tell(sent, error)
 
     def _alone(self, trouble: str) -> BrokerLost:
-        return BrokerLost(f"no broker answers at {', '.join(self._names)}{trouble}")
+        names = ", ".join(connection.name for connection in self._connections)
+        return BrokerLost(f"no broker answers at {names}{trouble}")
 
     def _break(self, connection: Connection, sent: Sent, error: ZQueueError) -> None:
         if sent.reply is not None:

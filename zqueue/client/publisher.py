@@ -13,19 +13,21 @@ whoever drives this machine gives it out when it holds no lock.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable
 
 from ..errors import AlreadySent, NameTaken, Refused, ResultLost, ZQueueError
 from ..stats.histogram import Histogram
-from ..wire.link import TWICE, Connected, Disconnected, LinkEvent, Rejected, State
+from ..wire.link import Connected, Disconnected, Elsewhere, LinkEvent, Rejected, State
 from ..wire.messages import RUNNING
 from .choice import Choice
 from .confirmation import Promise
 from .connection import Connection
 from .earlier import task_id
 from .endings import Earlier, Ending, News, Verdict
+from .fleet import Fleet
 from .flow import BATCHES_LEAST
 from .lane import Lane, LaneState
+from .lanes import Lanes
 from .moves import Moves
 from .promises import Promises
 from .questions import Asked, Place
@@ -48,19 +50,8 @@ from .sent import (
 REPORT_EVERY_S = 1.0
 """How often a producer reports its confirm latencies, seconds."""
 
-LANES_MAX = 1024
-"""No more lanes of options are made while there are so many of all kinds: each distinct key or time
-has one until its tasks are confirmed."""
-
 REFUSALS_MAX = 100
 """Refusals that the next flush may report; those before are in the log."""
-
-LaneKey = tuple[str, str, bool, bytes]
-"""Queue, task, whether results are wanted, and packed options."""
-
-
-def _key_of(lane: Lane) -> LaneKey:
-    return lane.queue, lane.task, lane.reply, lane.options
 
 
 class Publisher:
@@ -68,15 +59,13 @@ class Publisher:
 
     def __init__(
         self, connections: list[Connection], names: list[str], own_name: str | None = None,
-        *, patience_s: float = float("inf"),
+        *, patience_s: float = float("inf"), make: Callable[[int], Connection] | None = None,
     ) -> None:  # fmt: skip
         self.connections = connections
+        self.fleet = Fleet(connections, names, make)
         self.dismissed: ZQueueError | None = None
         """Why nothing more can be sent, if another process has taken our name."""
         self._own_name = own_name
-        for connection, name in zip(connections, names, strict=True):
-            connection.name, connection.siblings = name, connections
-            connection.link.siblings = [each.link for each in connections]
         self.state = LaneState.WAITING
         """As that of each lane: waiting until there was a broker, open, closed."""
         self.endings: deque[Ending | Verdict] = deque()
@@ -85,18 +74,14 @@ class Publisher:
         """Those that were connected, and are not."""
         self.trouble = ""
         """Why no broker welcomes us, as far as one has said."""
-        self._lanes: dict[LaneKey, Lane] = {}
-        self._parted: dict[Lane, None] = {}
-        """Lanes of options that were idle and forgotten while somebody held them."""
-        self._streams: dict[Lane, bool] = {}
-        """Lanes of one call each, and whether nothing more will gather there."""
+        self.lanes = Lanes()
         self._due: dict[Lane, None] = {}
         """Lanes to look at, the oldest first."""
         self._stalled: dict[Lane, None] = {}
         """Lanes that were due, and no connection had room."""
         self._choice = Choice(connections)
         self._moves = Moves(connections, self._choice)
-        self.promises = Promises(connections, names, self.endings, patience_s)
+        self.promises = Promises(connections, self.endings, patience_s)
         self._refusals: deque[Refused] = deque(maxlen=REFUSALS_MAX)
         self._told_of_earlier = False
         self._confirms = Histogram()
@@ -107,45 +92,34 @@ class Publisher:
 
     # --- lanes ---
 
-    def lanes(self) -> Iterator[Lane]:
-        """All that may hold bodies."""
-        yield from self._lanes.values()
-        yield from self._streams
-        yield from self._parted
-
     def find(self, queue: str, task: str, reply: bool, options: bytes = b"") -> Lane | None:
         """The lane that is shared by all who send so. ``options`` are packed."""
-        return self._lanes.get((queue, task, reply, options))
+        return self.lanes.find(queue, task, reply, options)
 
     def add(self, lane: Lane) -> Lane:
         """A new lane, or the one that is shared already."""
-        lane = self._lanes.setdefault(_key_of(lane), lane)
+        lane = self.lanes.share(lane)
         self._welcome(lane)
         return lane
 
     def has_room_for(self, lane: Lane) -> bool:
         """Whether such a lane may be added: of options there are as many as are not idle."""
-        if lane.options and len(self._lanes) >= LANES_MAX:
-            for other in [*self._lanes.values()]:
-                self._forget(other)
-            return len(self._lanes) < LANES_MAX
-        return True
+        return self.lanes.has_room_for(lane)
 
     def add_stream(self, lane: Lane) -> None:
         """A lane of one call. It is forgotten when it was finished and all of it is settled."""
-        self._streams[lane] = False
+        self.lanes.add_stream(lane)
         self._welcome(lane)
 
     def finish(self, lane: Lane) -> None:
         """Nothing more will gather in a lane of one call."""
-        self._streams[lane] = True
         lane.hurry()
         self._due[lane] = None
-        self._forget(lane)
+        self.lanes.finish(lane)
 
     def flush(self) -> None:
         """Let what gathered leave, company or not, as far as there is room."""
-        for lane in self.lanes():
+        for lane in self.lanes:
             if lane.gathered:
                 lane.hurry()
                 self._due[lane] = None
@@ -153,29 +127,13 @@ class Publisher:
     def mark(self, lane: Lane) -> None:
         """A lane may be due."""
         self._due[lane] = None
-        if lane.options and lane.gathered and not self._is_known(lane):
-            self._parted[lane] = None
-
-    def _is_known(self, lane: Lane) -> bool:
-        return lane in self._streams or self._lanes.get(_key_of(lane)) is lane
+        self.lanes.hold(lane)
 
     def _welcome(self, lane: Lane) -> None:
         if self.state is LaneState.OPEN:
             lane.open()
         elif self.state is LaneState.CLOSED:
             lane.close()
-
-    def _forget(self, lane: Lane) -> None:
-        """If it is idle, and of one call or of options that may never come again."""
-        if lane.in_flight or lane.gathered:
-            return
-        if lane in self._streams:
-            if self._streams[lane]:
-                del self._streams[lane]
-        elif lane.options:
-            if self._lanes.get(_key_of(lane)) is lane:
-                del self._lanes[_key_of(lane)]
-            self._parted.pop(lane, None)
 
     # --- what is not wanted any more ---
 
@@ -231,7 +189,7 @@ class Publisher:
     @property
     def unconfirmed(self) -> int:
         """Tasks that were accepted and are not confirmed."""
-        gathered = sum(lane.gathered for lane in self.lanes())
+        gathered = sum(lane.gathered for lane in self.lanes)
         return gathered + sum(connection.unconfirmed_tasks for connection in self.connections)
 
     def is_awaiting(self) -> bool:
@@ -263,6 +221,7 @@ class Publisher:
         for connection in self.connections:
             connection.tick(now)
             happened |= self.handle(connection, now)
+        self._leave_some(now)
         return self.promises.tick(now, self.trouble) or happened
 
     def has_earlier(self) -> bool:
@@ -300,7 +259,15 @@ class Publisher:
         while (event := connection.next_event()) is not None:
             happened = True
             self._on_event(connection, event, now)
+        if connection.is_leaving:
+            self._leave_some(now)
         return happened
+
+    def _leave_some(self, now: float) -> None:
+        for connection in self.fleet.tick(now):
+            self.handle(connection, now)
+            self._moves.forget(connection)
+            self._lost.discard(connection)
 
     def _on_event(
         self, connection: Connection, event: ConnectionEvent | LinkEvent, now: float
@@ -348,8 +315,8 @@ class Publisher:
                 self.promises.abandoned(connection)
             text = f"the broker at {connection.name} is lost: {event.reason}"
             self.news.append(News("warning", text))
-        elif isinstance(event, Rejected) and event.code == TWICE:
-            self.news.append(News("warning", f"{connection.name} is not used: {event.text}"))
+        elif isinstance(event, Elsewhere):
+            self.fleet.met(connection, event)
         elif isinstance(event, Rejected):
             self.trouble = f": {event.text} ({event.code})"
         elif isinstance(event, Dismissed):
@@ -394,7 +361,7 @@ class Publisher:
             self.news.append(News("info", f"the broker at {connection.name} is back"))
         if self.state is LaneState.WAITING:
             self.state = LaneState.OPEN
-        for lane in self.lanes():
+        for lane in self.lanes:
             lane.open()
             self._due[lane] = None
 
@@ -403,7 +370,7 @@ class Publisher:
         lane.settled(sent.nbytes)
         if lane.gathered:
             self._due[lane] = None
-        self._forget(lane)
+        self.lanes.forget(lane)
         self._due.update(self._stalled)
         self._stalled.clear()
 
@@ -412,7 +379,7 @@ class Publisher:
     def close(self) -> None:
         """Accept no more."""
         self.state = LaneState.CLOSED
-        for lane in self.lanes():
+        for lane in self.lanes:
             lane.close()
             self._due[lane] = None
 
@@ -433,14 +400,14 @@ class Publisher:
                     sent.open = 0
                     self.endings.append(Ending(sent.reply, error))
         self.promises.give_up(error)
-        for lane in list(self.lanes()):
+        for lane in list(self.lanes):
             self.endings.extend(Ending(reply, error) for reply in lane.give_up())
         return left
 
     def forked(self, error: ZQueueError) -> None:
         """In a child process: nothing is sent from here, and no result comes here."""
         self.state = LaneState.CLOSED
-        for lane in list(self.lanes()):
+        for lane in list(self.lanes):
             lane.forked(error)
         sent = [sent for c in self.connections for sent in list(c.sent.values())]
         waiting = [who for each in sent for who in (each.reply, each.promise)]

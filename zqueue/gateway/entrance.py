@@ -11,7 +11,7 @@ from typing import Any, Self
 from ..app import App
 from ..auth.tokens import Tokens
 from ..auth.users import User
-from ..config import Address, default_url
+from ..config import BrokerList, default_url
 from ..http.asgi import Answer, ClientGone, Header, Receive, Scope, Send, answer, live
 from ..http.credentials import shown_in
 from ..http.hosts import is_for_loopback
@@ -58,7 +58,7 @@ class Gateway:
     ) -> None:  # fmt: skip
         self._app = to if isinstance(to, App) else None
         self.url = to.url if isinstance(to, App) else to or default_url()
-        Address.parse_all(self.url)
+        BrokerList.parse(self.url)
         self.tokens = tokens
         self._only_local = only_local
         self._producer: Producer | None = None

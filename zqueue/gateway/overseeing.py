@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from ..client.ask import Asker
-from ..config import split_urls
 from ..dead_letters import DeadLetters
 from ..errors import ConfigError, Refused, ZQueueError
 from ..letter import ID_DIGITS, DeadLetter
+from ..net.lookup import urls_now
 from ..report import queues_as_data
 from .outlet import Outlet
 from .problems import Problem, problem_of
@@ -87,7 +87,7 @@ class Overseer:
     def __init__(self, url: str, outlet: Outlet) -> None:
         self._url = url
         self._outlet = outlet
-        self._desks = [_Desk(each) for each in split_urls(url)]
+        self._desks = [_Desk(each) for each in urls_now([url])]
         self._letters = DeadLetters(url)
         self._thread = _Thread()
         self._loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ import ssl
 from time import monotonic
 
 from ..auth.files import list_stamp, read_tokens
-from ..config import Address, GatewayConfig
+from ..config import BrokerList, GatewayConfig
 from ..errors import ConfigError
 from ..http.listening import Listener
 from ..http.patience import Limits
@@ -54,7 +54,7 @@ def run_gateway(config: GatewayConfig) -> int:
     if tokens is None and not listener.is_loopback:
         logger.warning("running without authentication: anybody who reaches %s can send tasks and "
                        "read results", listener.url)  # fmt: skip
-    to = ", ".join(address.url for address in Address.parse_all(gateway.url))
+    to = BrokerList.parse(gateway.url)
     logger.info("gateway at %s to %s (zqueue %s, pid %d)", listener.url, to, __version__,
                 os.getpid())  # fmt: skip
     serving.run(_watch(gateway, config.tokens))

@@ -43,7 +43,7 @@ class Signals:
 
     def wake(self) -> None:
         """Make `fd` readable, as a signal would. For other threads."""
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):  # It is full, or closed.
             self._writer.send(b"\0")
 
     def __enter__(self) -> Signals:

@@ -29,6 +29,10 @@ class Waiter:
         """Wait for this socket, too."""
         self._poll.register(int(socket.get(zmq.FD)), select.POLLIN)
 
+    def remove(self, socket: zmq.Socket[bytes]) -> None:
+        """Wait for this socket no more."""
+        self._poll.unregister(int(socket.get(zmq.FD)))
+
     def watch(self, descriptor: int) -> None:
         """Wait for input at this descriptor, too. It does not end `gather`, nor is it told of."""
         self._poll.register(descriptor, select.POLLIN)

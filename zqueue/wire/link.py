@@ -9,6 +9,10 @@ nothing meanwhile, so it concludes nothing.
 The broker tells a peer it does not know (because it, or the connection, is new) to greet
 again; that is how both ends notice a restart at once.
 
+Of several addresses two may be of one broker. Where a peer has several links, each *looks* first
+who is there, and greets only a broker that none of the others has. One that has greeted would end
+what the broker knew of this peer by another link.
+
 Producer, worker and supervisor each hold a link and put their own messages through it.
 """
 
@@ -29,9 +33,6 @@ GREETING_HIGH_S = 2.0
 """Longest pause between greetings, seconds: a thousand peers then greet a broker that comes
 back with ~1,000 messages a second on average, which costs it 1 % of a core."""
 
-
-TWICE = "twice"
-"""The code of what a link says that leads to the same broker as another one of its peer."""
 
 HEARTBEAT_WORKERS_MAX = 500
 """Workers that one heartbeat speaks for, so that its header stays within its limit."""
@@ -55,6 +56,7 @@ class Input(enum.Enum):
     LEAVE = "asked to leave"
     ANSWERED = "goodbye answered"
     REPLACED = "replaced"
+    RETURN = "asked to come back"
 
 
 TRANSITIONS: dict[State, dict[Input, State]] = {
@@ -77,7 +79,7 @@ TRANSITIONS: dict[State, dict[Input, State]] = {
         Input.SILENCE: State.LEFT,
         Input.REPLACED: State.LEFT,
     },
-    State.LEFT: {},
+    State.LEFT: {Input.RETURN: State.GREETING},
 }
 """An input that is not listed for a state changes nothing: it crossed with another on the way."""
 
@@ -100,13 +102,20 @@ class Disconnected(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """The broker will not have us, for now; or, with `TWICE`, we left it to another link."""
+    """The broker will not have us, for now."""
 
     code: str
     text: str
 
 
-LinkEvent = Connected | Disconnected | Rejected
+class Elsewhere(NamedTuple):
+    """To a producer: the broker is here that another link had, which has lost it. That link's
+    numbers go on, so it is to have this address."""
+
+    other: Link
+
+
+LinkEvent = Connected | Disconnected | Rejected | Elsewhere
 
 
 _OWN = frozenset({Welcome, Refuse, Goodbye})
@@ -125,13 +134,17 @@ class Link:
         self.out: list[list[bytes]] = []
         self.workers: list[bytes] = []
         """Supervisors only: whom the heartbeats speak for."""
+        self.siblings: list[Link] = [self]
+        """All links of this peer."""
+        self.twin: Link | None = None
+        """Which of them has the broker that is here, too."""
+        self._keeps_numbers = role == "producer"
         self._hello = [encode(Hello(role, id)), about]
+        self._look = [encode(Hello(role, id, 1)), about]
+        self._entering = b""
+        """The broker that was looked at and is greeted now."""
         self._backoff = Backoff(random, low_s=GREETING_LOW_S, high_s=GREETING_HIGH_S)
-        self.broker = b""
-        """Which one welcomed us last."""
-        self.siblings: list[Link] = []
-        """The links of this peer, to whatever its list of addresses names. A broker takes the last
-        one that greets for the peer: of two links to one broker each would undo the other."""
+        self._broker = b""
         self._greet_at = float("-inf")
         self._heartbeat_at = 0.0
         self._heartbeat_s = 1.0
@@ -171,7 +184,8 @@ class Link:
         if self.state is State.GREETING:
             if now >= self._greet_at:
                 self._greet_at = now + self._backoff.next()
-                self.out = [list(self._hello)]
+                self._entering = b""
+                self.out = [list(self._look if len(self.siblings) > 1 else self._hello)]
             return None
         if self.state is State.LEFT:
             return None
@@ -201,10 +215,20 @@ class Link:
             self.send(Goodbye())
             self._asked_at = now
 
+    def come_back(self) -> None:
+        """Begin again, having left."""
+        self._move(Input.RETURN)
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Greet at once, if not welcomed."""
+        self._backoff.reset()
+        self._greet_at = float("-inf")
+
     def greet_again(self, about: bytes) -> None:
         """Say hello once more, with something else about us."""
         self._move(Input.UNKNOWN)
-        self._hello[1] = about
+        self._hello[1] = self._look[1] = about
         self._greet_at = float("-inf")
         self.out.clear()
 
@@ -213,14 +237,31 @@ class Link:
         self.out.clear()
         return self._move(Input.REPLACED)
 
+    def _has(self, broker: bytes) -> bool:
+        """Whether this link is one to that broker, or is about to be."""
+        return (self.is_ready and self._broker == broker) or self._entering == broker
+
+    def _seen(self, broker: bytes) -> LinkEvent | None:
+        """Greet whom we have looked at, if that is for this link to do."""
+        others = [other for other in self.siblings if other is not self]
+        self.twin = next((other for other in others if other._has(broker)), None)
+        if self.twin is not None:
+            return None
+        if self._keeps_numbers and broker != self._broker:
+            for other in others:
+                if other._broker == broker:
+                    return Elsewhere(other)
+        self._entering = broker
+        self.out = [list(self._hello)]
+        return None
+
     def _welcomed(self, message: Welcome, now: float) -> LinkEvent | None:
+        if message.look:
+            return self._seen(message.broker) if self.is_greeting else None
         if not self._move(Input.WELCOMED):
             return None
-        same, self.broker = message.broker == self.broker, message.broker
-        for other in self.siblings:
-            if other is not self and other.is_ready and other.broker == self.broker:
-                self.give_way()
-                return Rejected(TWICE, "another address in the list is of the same broker")
+        same = message.broker == self._broker
+        self._broker, self.twin = message.broker, None
         self._heartbeat_s = message.heartbeat_ms / 1000
         self._liveness_s = message.liveness_ms / 1000
         self.is_durable = bool(message.durable)
@@ -254,6 +295,7 @@ class Link:
             return False
         self.state = after
         self.is_greeting, self.is_ready = after is State.GREETING, after is State.READY
+        self._entering = b""
         return True
 
 

@@ -106,6 +106,9 @@ class Hello(NamedTuple):
     """``producer``, ``worker``, ``supervisor`` or ``observer``."""
     id: bytes
     """16 random bytes that stay the same over reconnects."""
+    look: int = 0
+    """1: only say which broker this is. The client will greet if it has no other connection to
+    it."""
 
 
 class Welcome(NamedTuple):
@@ -122,6 +125,8 @@ class Welcome(NamedTuple):
     """To a producer with a name: the number above all that were taken from it. 0: not told."""
     durable: int = 0
     """1: what it confirms survives it, for it has a data dir."""
+    look: int = 0
+    """1: the client only looked, and is not known."""
 
 
 class Refuse(NamedTuple):

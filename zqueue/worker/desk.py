@@ -108,9 +108,9 @@ class Desk:
 
     # --- what comes ---
 
-    def leased(self, event: Leased, now: float) -> None:
-        """Take tasks that were leased."""
-        tally = LeaseTally()
+    def leased(self, event: Leased, now: float, whose: object = None) -> None:
+        """Take tasks that a broker leased."""
+        tally = LeaseTally(self._tally.of(whose))
         works: list[Work] = []
         for index, batch in enumerate(event.batches):
             works.append(
@@ -143,7 +143,7 @@ class Desk:
 
     def _fail(self, work: Work, error: Exception, first: int, tasks: int) -> None:
         self._on_failure(work.batch, error, tasks, None, None)
-        self._tally.failed += tasks
+        work.tally.account.failed += tasks
         self._settle(work, [(first, tasks, FAILED, error_frame(error), -1)])
 
     def _unpack(self, work: Work) -> list[Any]:
@@ -177,7 +177,7 @@ class Desk:
         try:
             calls = Calls(
                 handler, batch.body, batch.tasks, named=bool(batch.task), keep=batch.reply,
-                meter=self._tally.meter(handler), sent_at=work.sent_at,
+                meter=work.tally.account.meter(handler), sent_at=work.sent_at,
             )  # fmt: skip
         except ProtocolError as error:
             self._fail(work, error, 0, work.batch.tasks)
@@ -209,7 +209,7 @@ class Desk:
         first, tasks, values, failures = row.calls.take_outcomes(running=running)
         if tasks:
             failed = sum(not isinstance(error, Cancelled) for _, error in failures)
-            self._tally.count(row.handler, tasks - len(failures), failed)
+            row.work.tally.account.count(row.handler, tasks - len(failures), failed)
             self._settle(
                 row.work, pack_outcomes(first, tasks, values, failures, row.handler.retry_ms)
             )
@@ -245,14 +245,15 @@ class Desk:
             error = max(failures.values(), key=lambda error: handler.retry_ms(error) is None)
             self._on_failure(call.hardest(), error, len(failures), handler, None)
         self.meter.measure(tasks, elapsed_s, call.parts[0].work.kind)
-        self._tally.count(handler, tasks - len(failures), len(failures))
         start = 0
         for work, first, bodies, _ in call.parts:
             count = len(bodies)
-            self._tally.meter(handler).record(elapsed_s, now - work.sent_at, count)
+            account = work.tally.account
+            account.meter(handler).record(elapsed_s, now - work.sent_at, count)
             theirs: list[Failure] = [
                 (first + at, failures[start + at]) for at in range(count) if start + at in failures
             ]
+            account.count(handler, count - len(theirs), len(theirs))
             self._settle(work, pack_outcomes(first, count, None, theirs, handler.retry_ms))
             start += count
 

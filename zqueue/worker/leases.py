@@ -110,6 +110,10 @@ class WorkerProtocol(Conversation[Leased | Unwanted]):
     def __repr__(self) -> str:
         return f"<WorkerProtocol {self.link.state.value}, {len(self._leases)} leases>"
 
+    def is_idle(self) -> bool:
+        """Whether nothing is leased."""
+        return not self._leases
+
     def set_credit(self, credit: int) -> None:
         """Allow so many tasks in flight from now on; 0 to be left in peace."""
         if credit != self._credit:

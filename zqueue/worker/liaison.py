@@ -17,6 +17,10 @@ from ..wire.messages import Departed, Report
 UNREPORTED_MAX = 1024
 """Departures that a supervisor remembers without a broker: as many as a pool has workers."""
 
+STAY_S = 60.0
+"""How long a supervisor stays with a broker that is named no more, seconds. By then each worker has
+looked, too, and shows whether it is still about to leave one."""
+
 
 class SupervisorProtocol(Conversation[Never]):
     """One supervisor's conversation with a broker."""
@@ -25,6 +29,7 @@ class SupervisorProtocol(Conversation[Never]):
         super().__init__(Link("supervisor", id, about, random))
         self._unreported: deque[Departed] = deque(maxlen=UNREPORTED_MAX)
         """Who departed while no broker was there."""
+        self._unnamed_at: float | None = None
 
     def __repr__(self) -> str:
         return f"<SupervisorProtocol {self.link.state.value} for {len(self.link.workers)}>"
@@ -33,6 +38,21 @@ class SupervisorProtocol(Conversation[Never]):
         """Send the supervisor's own figures."""
         if self.link.is_ready:
             self.link.send(Report(), [pack(figures)])
+
+    def named(self, is_named: bool, now: float) -> None:
+        """Whether the list of brokers names this one, from now on."""
+        if is_named:
+            self._unnamed_at = None
+        elif self._unnamed_at is None:
+            self._unnamed_at = now
+
+    def look(self, now: float, leaving: bool) -> None:
+        """Leave a broker that is named no more, once no worker has anything of it. ``leaving``:
+        whether any worker is about to leave a broker."""
+        if self._unnamed_at is None:
+            return
+        if not self.link.is_ready or (now >= self._unnamed_at + STAY_S and not leaving):
+            self.link.leave(now)
 
     def joined(self, worker: bytes) -> None:
         """Speak for a worker from now on."""

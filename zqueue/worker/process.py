@@ -22,25 +22,24 @@ from time import monotonic
 from typing import Any
 
 from ..app import App
-from ..config import CANCEL_GRACE_S, Address
+from ..config import CANCEL_GRACE_S, BrokerList
 from ..handlers import policies_of
 from ..net.collector import tame_collector, watch_collector
-from ..net.dealer import Dealer
 from ..net.processes import rss_bytes
 from ..net.signals import Signals
 from ..net.waiting import Waiter
 from ..stats.pauses import Pauses
 from ..version import __version__
-from ..wire.codec import COMPILED, FRAME_BYTES_MAX, pack
-from ..wire.link import Connected, Disconnected, Rejected, State
+from ..wire.codec import COMPILED, pack
+from ..wire.link import Connected, Disconnected, Elsewhere, Rejected
 from . import interrupts
 from .alarm import shielded
+from .brokers import SILENCE_AGAIN_S, Broker, Brokers
 from .calling import Caller
 from .desk import SETTLE_LATE_S, Desk
 from .failures import FailureLog
 from .forks import Forks
 from .leases import Leased, Unwanted, WorkerProtocol
-from .links import Links
 from .lookup import Lookup
 from .loop import Loop
 from .slot import Slot
@@ -51,9 +50,6 @@ from .work import BatchCall, CallRow, SideTask, Work
 
 logger = logging.getLogger(__name__)
 
-FRAMES_MAX = 66
-"""A delivery has at most 64 batches."""
-
 WARDEN_EVERY_S = 0.025
 WARDEN_REST_S = 0.1
 """How often the warden looks while the main thread runs handlers, and while it runs none, or one
@@ -61,35 +57,7 @@ task behind which nothing waits."""
 
 REPORT_EVERY_S = 1.0
 PROGRESS_WAIT_S = 0.2
-SILENCE_S = 2.0
-SILENCE_AGAIN_S = 60.0
-"""After so long without a broker the log says so, and then again and again."""
-
 GOODBYE_S = 2.0
-
-
-class Broker:
-    """A worker's conversation with one broker, and the socket that it goes over."""
-
-    def __init__(self, address: Address, protocol: WorkerProtocol) -> None:
-        self.url = address.url
-        self.protocol = protocol
-        self.dealer = Dealer(address, frame_bytes_max=FRAME_BYTES_MAX, frames_max=FRAMES_MAX)
-        self.silence_at = monotonic() + SILENCE_S
-        """When the log says that nobody answers."""
-
-    @property
-    def is_here(self) -> bool:
-        """Whether we have not taken leave of it."""
-        return self.protocol.link.state is not State.LEFT
-
-    def send(self) -> int:
-        """Send what should go. Returns how many messages that was."""
-        self.dealer.flush()
-        messages = self.protocol.to_send()
-        if messages:
-            self.dealer.send(messages, afresh=self.protocol.link.is_greeting)
-        return len(messages)
 
 
 class Worker:
@@ -128,13 +96,12 @@ class Worker:
             "tasks": {handler.name: handler.queue for handler in handlers},
             "retries": policies_of(handlers),
         }
-        self._brokers = [
-            Broker(address, WorkerProtocol(id, pack(about), random.random, credit=slots))
-            for address in Address.parse_all(url)
-        ]
-        for broker in self._brokers:
-            broker.protocol.link.siblings = [each.protocol.link for each in self._brokers]
-        self._links = Links([broker.protocol for broker in self._brokers], slots)
+        self._brokers = Brokers(
+            BrokerList.parse(url),
+            lambda: WorkerProtocol(id, pack(about), random.random, credit=slots),
+            slots, signals.wake,
+        )  # fmt: skip
+        self._links = self._brokers.links
         self._lock = threading.Lock()
         self._pauses = Pauses()
         self._tally = Tally()
@@ -174,13 +141,13 @@ class Worker:
 
     def _work(self) -> int:
         waiter = Waiter(self._signals.fd)
-        for broker in self._brokers:
-            waiter.add(broker.dealer.socket)
+        self._brokers.wait_with(waiter)
         desk = self._desk
         while True:
             with self._lock:
                 now = monotonic()
                 self._drain_if_asked()
+                self._follow(now)
                 desk.look(now)
                 moved = 0 if desk.may_go_on(now) else self._exchange(now)
                 todo = desk.next(now)
@@ -237,7 +204,7 @@ class Worker:
             for task in self._desk.late(now):
                 self._threads.too_late(task)
             self._threads.look()
-        self._slot.count(self._tally.done + self._tally.failed)
+        self._slot.count(self._tally.over)
         moved = sum([self._receive(broker, now) for broker in self._brokers])
         if now >= self._tick_at:
             self._tick(now)
@@ -272,17 +239,23 @@ class Worker:
             self._report_at = now + REPORT_EVERY_S
             self._report(now)
         deadlines = [broker.protocol.next_deadline() or now + 1.0 for broker in self._brokers]
-        self._tick_at = min(self._report_at, *deadlines)
+        self._tick_at = min([self._report_at, *deadlines])
+
+    def _follow(self, now: float) -> None:
+        """Have the brokers that are named now."""
+        for broker in self._brokers.follow(now):
+            self._tally.close(broker)
+        self._slot.leaving(self._links.leaving)
 
     def _on_event(
         self,
         broker: Broker,
-        event: Connected | Disconnected | Rejected | Leased | Unwanted,
+        event: Connected | Disconnected | Elsewhere | Rejected | Leased | Unwanted,
         now: float,
     ) -> None:
         if isinstance(event, Leased):
             if self._links.leased(broker.protocol, event, now):
-                self._desk.leased(event, now)
+                self._desk.leased(event, now, broker)
             if self._loop is not None and self._desk.in_loop.waiting:
                 self._loop.fill()
             if self._threads is not None:
@@ -297,14 +270,12 @@ class Worker:
             logger.warning("the broker at %s is lost: %s; waiting for it", broker.url, event.reason)
             broker.silence_at = now + SILENCE_AGAIN_S
             self._desk.forget(self._links.lost(broker.protocol))
-        else:
+        elif isinstance(event, Rejected):
             logger.warning("the broker at %s refuses: %s (%s)", broker.url, event.text, event.code)
 
     def _warn_of_silence(self, now: float) -> None:
         for broker in self._brokers:
-            if broker.is_here and now >= broker.silence_at:
-                logger.warning("no broker answers at %s; waiting for it", broker.url)
-                broker.silence_at = now + SILENCE_AGAIN_S
+            broker.warn_of_silence(now)
 
     def _report(self, now: float) -> None:
         """Report what is new since the last time."""
@@ -326,8 +297,7 @@ class Worker:
                 report["running"] = [current.task, took_s, current.done, current.total]
         for broker in self._brokers:
             if broker.protocol.link.is_ready:
-                # Of the figures each is told what the one before had no room for: they add up.
-                broker.protocol.report(report | {"tasks": self._tally.take_tasks()})
+                broker.protocol.report(report | self._tally.report_of(broker))
 
     # --- other threads ---
 
@@ -394,8 +364,7 @@ class Worker:
             left[0].dealer.socket.poll(50, left[0].dealer.wanted)
             with self._lock:
                 self._exchange(monotonic())
-        for broker in self._brokers:
-            broker.dealer.close()
+        self._brokers.close()
         # In a process of its own all this ends with it. In a test's it must not outlive the worker.
         self._has_left = True
         self._alert.set()

@@ -70,10 +70,11 @@ class Side:
         task, took_s, value, error = end
         work, handler = task.work, task.handler
         self.row.open -= 1
-        self._tally.meter(handler).record(took_s, now - work.sent_at, 1)
+        account = work.tally.account
+        account.meter(handler).record(took_s, now - work.sent_at, 1)
         self._tally.ran.add(handler.name, took_s)
         failed = error is not None and not isinstance(error, Cancelled)
-        self._tally.count(handler, error is None, failed)
+        account.count(handler, error is None, failed)
         # Side by side, a worker is through with a task each time one of them ends.
         self._meter.measure_one(took_s / self.row.places, work.kind)
         values = [value] if work.batch.reply and error is None else None

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from ..config import THREADS_MAX
 
-_STATE, _TASKS, _STOP_BY, _PLACES = range(4)
+_STATE, _TASKS, _STOP_BY, _PLACES, _LEAVING = range(5)
 """Where numbers of the worker are, in units of eight bytes."""
 
 _URL_AT = 64
@@ -52,6 +52,8 @@ class Shown(NamedTuple):
     """When that task must be over, seconds of the system's monotonic clock; 0: no such task."""
     stop_by: float = 0.0
     """When tasks that were cancelled must have ended, as above; 0: none runs."""
+    leaving: int = 0
+    """Brokers that it is about to leave."""
 
 
 class Slot:
@@ -85,7 +87,8 @@ class Slot:
             if due and (due < first_due or not first_due):
                 first, first_due = place, due
         lease, position = numbers[_LEASES + first], numbers[_POSITIONS + first]
-        return Shown(state, tasks, lease, position, times[_DEADLINES + first], times[_STOP_BY])
+        due, stop_by = times[_DEADLINES + first], times[_STOP_BY]
+        return Shown(state, tasks, lease, position, due, stop_by, numbers[_LEAVING])
 
     def ready(self, url: str, threads: int = 0) -> None:
         """The worker has loaded its app, and works for the broker at ``url``."""
@@ -106,6 +109,10 @@ class Slot:
     def count(self, tasks: int) -> None:
         """So many tasks have run."""
         self._numbers[_TASKS] = tasks
+
+    def leaving(self, brokers: int) -> None:
+        """So many brokers are about to be left."""
+        self._numbers[_LEAVING] = brokers
 
     def begin(self, lease: int, position: int, deadline: float, place: int = 0) -> None:
         """A task begins that must be over by a deadline: in the main thread, or in a thread."""

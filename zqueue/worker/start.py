@@ -15,7 +15,7 @@ from types import FrameType
 
 from ..app import App
 from ..client.gate import forbid_names, sending_refused
-from ..config import Address
+from ..config import BrokerList
 from ..errors import ConfigError, LoadError
 from ..logs import WorkerLogs
 from ..net.signals import Signals
@@ -153,7 +153,7 @@ def _load(spec: WorkerSpec) -> App:
         raise LoadError(f"the app in {spec.app} has no tasks: decorate some with @app.task")
     try:
         app.url = spec.url or app.url  # Tasks that send tasks send them here, too.
-        Address.parse_all(app.url)
+        BrokerList.parse(app.url)
     except ConfigError as error:
         raise LoadError(f"{spec.app}: {error}") from error
     return app

@@ -22,8 +22,10 @@ from time import monotonic
 
 import zmq
 
-from ..config import Address, WorkerConfig
+from ..client.watcher import Watcher
+from ..config import Address, BrokerList, WorkerConfig
 from ..core.backoff import Backoff
+from ..errors import ZQueueError
 from ..interpreted import note
 from ..net.collector import tame_collector, watch_collector
 from ..net.dealer import Dealer
@@ -33,7 +35,7 @@ from ..net.signals import Signals
 from ..stats.pauses import Pauses
 from ..version import __version__
 from ..wire.codec import FRAME_BYTES_MAX, pack
-from ..wire.link import Connected, Disconnected, State
+from ..wire.link import Link, Rejected, State
 from ..wire.messages import STOPPED
 from .child import Child
 from .liaison import SupervisorProtocol
@@ -75,8 +77,13 @@ class Supervisor:
             rss_bytes_max=config.rss_bytes_max,
         )
         self._children: dict[int, Child] = {}
-        self._brokers: list[tuple[SupervisorProtocol, Dealer]] = []
-        """Once a worker has said where they are."""
+        self._brokers: dict[str, tuple[SupervisorProtocol, Dealer]] = {}
+        """By address, once a worker has said where they are."""
+        self._links: list[Link] = []
+        self._watcher: Watcher | None = None
+        self._named: list[Address] | None = None
+        """The brokers that there are now, until that is seen to."""
+        self._poller = zmq.Poller()
         self._pauses = Pauses()
         self._report_at = self._measure_at = 0.0
         self._notifier = Notifier()
@@ -85,7 +92,7 @@ class Supervisor:
         """Keep the pool until a signal says to stop. Returns the exit code."""
         tame_collector()
         watch_collector(self._pauses)
-        poller = zmq.Poller()
+        poller = self._poller
         poller.register(self._signals.fd, zmq.POLLIN)
         try:
             while True:
@@ -96,8 +103,9 @@ class Supervisor:
                 if self._pool.is_over:
                     break
                 self._connect()
+                self._follow(monotonic())
                 self._report(monotonic())
-                for protocol, dealer in self._brokers:
+                for protocol, dealer in self._brokers.values():
                     self._converse(protocol, dealer)
                     poller.register(dealer.socket, dealer.wanted)
                 if any(fd == self._signals.fd for fd, _ in poller.poll(self._wait_ms())):
@@ -169,7 +177,7 @@ class Supervisor:
             self._pool.not_started(str(error), monotonic())
             return
         self._children[child.pid] = child
-        for protocol, _ in self._brokers:
+        for protocol, _ in self._brokers.values():
             protocol.joined(child.id)
         self._pool.started(child.pid, monotonic())
 
@@ -179,25 +187,58 @@ class Supervisor:
         if reason != STOPPED:
             child.kill()  # What its tasks had started, and nobody waits for any more.
         child.close()
-        for protocol, _ in self._brokers:
+        for protocol, _ in self._brokers.values():
             protocol.departed(child.id, reason, lease=lease, position=position, text=text)
 
     # --- the broker ---
 
     def _connect(self) -> None:
         """Go where the workers go: the app may name the broker, and only they have loaded it."""
-        if self._brokers:
+        if self._watcher is not None:
             return
         for child in self._children.values():
             if child.slot.read().state != STARTING:
                 if note():
                     logger.info("workers run %s", note())
-                for address in Address.parse_all(child.slot.url()):
-                    dealer = Dealer(address, frame_bytes_max=FRAME_BYTES_MAX, frames_max=2)
-                    self._brokers.append((self._protocol(), dealer))
-                for protocol, _ in self._brokers:
-                    protocol.link.siblings = [each.link for each, _ in self._brokers]
+                brokers = BrokerList.parse(child.slot.url())
+                self._named = list(brokers.addresses)
+                self._watcher = Watcher(brokers, self._are_named, logger)
+                self._watcher.start()
                 return
+
+    def _are_named(self, addresses: list[Address]) -> None:
+        self._named = addresses
+        self._signals.wake()
+
+    def _follow(self, now: float) -> None:
+        """Have the brokers that are named now; leave others once the workers have left them."""
+        leaving = any(child.slot.read().leaving for child in self._children.values())
+        for url, (protocol, dealer) in list(self._brokers.items()):
+            protocol.look(now, leaving)
+            if protocol.link.state is State.LEFT:
+                self._poller.unregister(dealer.socket)
+                self._links.remove(protocol.link)
+                dealer.close()
+                del self._brokers[url]
+        if self._named is not None:
+            named, self._named = self._named, None
+            urls = {address.url for address in named}
+            for url, (protocol, _) in self._brokers.items():
+                protocol.named(url in urls, now)
+            for address in named:
+                if address.url not in self._brokers:
+                    self._join(address)
+
+    def _join(self, address: Address) -> None:
+        try:
+            dealer = Dealer(address, frame_bytes_max=FRAME_BYTES_MAX, frames_max=2)
+        except ZQueueError as error:
+            logger.error("the broker at %s is left out: %s", address.url, error)
+            return
+        protocol = self._protocol()
+        self._links.append(protocol.link)
+        protocol.link.siblings = self._links
+        self._brokers[address.url] = (protocol, dealer)
 
     def _protocol(self) -> SupervisorProtocol:
         """For one broker: it speaks for all workers that there are."""
@@ -214,7 +255,7 @@ class Supervisor:
             protocol.receive(frames, now)
         protocol.tick(now)
         while (event := protocol.next_event()) is not None:
-            if not isinstance(event, Connected | Disconnected):
+            if isinstance(event, Rejected):
                 logger.warning("the broker refuses: %s (%s)", event.text, event.code)
         dealer.send(protocol.to_send(), afresh=protocol.link.is_greeting)
 
@@ -230,15 +271,17 @@ class Supervisor:
             "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
             "rss_bytes": rss_bytes(),
         }
-        for protocol, _ in self._brokers:
+        for protocol, _ in self._brokers.values():
             protocol.report(report)
 
     def _leave(self) -> None:
         deadline = monotonic() + GOODBYE_S
-        for protocol, dealer in self._brokers:
+        if self._watcher is not None:
+            self._watcher.stop()
+        for protocol, dealer in self._brokers.values():
             protocol.link.leave(monotonic())
             self._converse(protocol, dealer)
-        for protocol, dealer in self._brokers:
+        for protocol, dealer in self._brokers.values():
             while protocol.link.state is not State.LEFT and monotonic() < deadline:
                 if self._is_hurried():
                     break
@@ -251,7 +294,7 @@ class Supervisor:
 
     def _wait_ms(self) -> int:
         look = LOOK_EVERY_S if self._pool.is_settled else START_LOOK_EVERY_S
-        deadlines = [protocol.next_deadline() for protocol, _ in self._brokers]
+        deadlines = [protocol.next_deadline() for protocol, _ in self._brokers.values()]
         first = min((each for each in deadlines if each is not None), default=None)
         wait_s = look if first is None else min(look, first - monotonic())
         return max(0, int(wait_s * 1000) + 1)

@@ -19,12 +19,14 @@ from ..handlers import Handler
 from ..wire.unpacking import unpack_each
 from .calls import Calls
 from .leases import LeasedBatch, Unwanted
+from .tally import Account
 
 
 @dataclasses.dataclass(slots=True)
 class LeaseTally:
-    """Tasks of one lease that are not settled."""
+    """Tasks of one lease that are not settled, and where those are counted that are over."""
 
+    account: Account
     open: int = 0
 
 
