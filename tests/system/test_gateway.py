@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import resource
 import signal
 import socket
 import ssl
 import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,7 @@ from click.testing import CliRunner
 import zqueue
 from tests.gateway.conftest import served
 from tests.system.conftest import StartBroker, StartWorkers
-from tests.system.harness import Process, Processes, free_port, wait_until
+from tests.system.harness import Process, Processes, free_port, rss_bytes, wait_until
 from zqueue.cli import cli
 from zqueue.gateway import Gateway
 
@@ -95,6 +98,40 @@ def test_who_posts_while_the_broker_is_lost_is_told_at_once(start_broker: StartB
         wait_until(lambda: client.post("/v1/queues/q", 4).status == 202)
         assert broker.info()["queues"]["q"]["ready"] == 1, "what was refused was not sent later"
     app.close()
+
+
+def test_ten_thousand_connections(processes: Processes, start_broker: StartBroker) -> None:
+    """Those that ask are answered, whatever waits; memory is bounded, and no broker notices."""
+    broker = start_broker()
+    process, url = start(processes, broker.url, "--connections", "1000")
+    assert post(f"{url}/v1/queues/q", 1) == 202
+    before = broker.info()
+    rss = rss_bytes(process.pid)
+    address = ("127.0.0.1", int(url.rpartition(":")[2]))
+    with contextlib.ExitStack() as opened, more_descriptors(10_200) as limit:
+        silent, asking = 500, min(10_000, limit - 200) - 500
+        for _ in range(silent):
+            opened.enter_context(socket.create_connection(address, 30))
+        for _ in range(asking):
+            one = opened.enter_context(socket.create_connection(address, 30))
+            one.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert one.recv(4096).startswith(b"HTTP/1.1 200 ")
+        assert post(f"{url}/v1/queues/q", 2) == 202
+        assert rss_bytes(process.pid) < rss + (64 << 20)
+    after = broker.info()
+    assert after["counters"]["garbage"] == before["counters"]["garbage"]
+    assert after["queues"]["q"]["ready"] == 2
+    assert "Traceback" not in process.err
+
+
+@contextlib.contextmanager
+def more_descriptors(count: int) -> Iterator[int]:
+    """So many descriptors, or as many as this process may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    yield max(soft, wanted)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_tokens_are_read_again(

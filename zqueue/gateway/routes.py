@@ -43,7 +43,7 @@ ROUTES = (
 )
 
 _PARAMETERS = {"queue": NAME, "task": NAME, "id": r"[0-9a-f]{16}-[0-9a-f]{32}",
-               "letter": r"(?:[0-9a-f]{8}-)?[0-9]{1,18}"}  # fmt: skip
+               "letter": r"(?:[0-9a-f]{8}-)?[1-9][0-9]{0,17}"}  # fmt: skip
 
 
 def _pattern(path: str) -> re.Pattern[str]:
