@@ -79,14 +79,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "http": {"errors", "net"},
     "metrics": {"auth", "client", "config", "errors", "http", "net", "stats", "version"},
-    "top": {"client", "errors", "metrics"},
+    "sizes": set(),
+    "top": {"client", "errors", "metrics", "sizes"},
     # For the tests of users, and our own: all of the way of a task.
     "testing": {"app", "broker", "client", "config", "core", "errors", "net", "wire", "worker"},
     # The command line, and what only it needs.
     "otel": {"app", "current", "errors", "version"},
     "letter": {"errors", "wire"},
     "dead_letters": {"client", "config", "core", "errors", "letter", "net", "seconds", "wire"},
-    "report": {"errors", "interpreted", "wire"},
+    "report": {"errors", "interpreted", "sizes", "wire"},
     "pipe": {"client", "errors", "handlers", "memory_queue", "producer", "wire"},
     "demo": {"app", "client", "current", "errors", "interpreted", "producer", "stats", "testing"},
     "bench": {"app", "client", "errors", "stats", "testing", "version"},

@@ -45,7 +45,7 @@ WORKER = {
 def test_an_interpreted_broker_and_worker() -> None:
     slow = {**WORKER, "report": {"compiled": False}}
     workers = [slow, {**WORKER, "report": {"compiled": True}}, {**WORKER, "report": {}}]
-    broker, _holds, of_broker, of_workers, *_ = describe_info(
+    broker, _held, of_broker, of_workers, *_ = describe_info(
         state(compiled=False, workers=workers), "tcp://x:1"
     ).splitlines()
     assert "(interpreted)" in broker
@@ -63,10 +63,10 @@ def test_a_busy_broker() -> None:
         ),
         "tcp://x:1",
     )
-    assert "memory 30 MB  DRAINING" in text
+    assert "memory 29 MiB  DRAINING" in text
     lines = text.splitlines()
     assert [line.split() for line in lines if line.startswith("mail")] == [
-        ["mail", "5,000", "3", "in", "7.2", "s", "12", "0", "1"]
+        ["mail", "5,000", "3", "in", "7.2", "s", "12", "0", "B", "1"]
     ]
     assert [line.split() for line in lines if line.startswith("pid")] == [
         ["pid", "8", "here", "a,b", "50", "12", "12,345", "1"]

@@ -50,8 +50,14 @@ def find_target(url: str, name: str, *, is_queue: bool) -> Target:
         if warning := unserved(ask(url), name):
             click.echo(f"zqueue: {warning}", err=True)
         return Target(name, "")
-    tasks = ask(url)["tasks"]
+    state = ask(url)
+    tasks = state["tasks"]
     if name in tasks:
+        if not state["queues"].get(tasks[name], {}).get("workers"):
+            click.echo(
+                f"zqueue: no worker serves queue {tasks[name]!r} now: what is sent waits there",
+                err=True,
+            )
         return Target(tasks[name], name)
     known = f"it knows: {', '.join(sorted(tasks))}" if tasks else "it knows none"
     raise ConfigError(

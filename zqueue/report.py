@@ -11,6 +11,7 @@ from typing import Any
 
 from .errors import BrokerLost, ProtocolError
 from .interpreted import note
+from .sizes import size
 from .wire.traced import untraced
 from .wire.unpacking import unpack
 
@@ -37,12 +38,12 @@ def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 def describe_info(state: dict[str, Any], url: str) -> str:
     """The answer to ``info``, for people."""
     draining = "  DRAINING" if state["draining"] else ""
-    memory = state["rss_bytes"] / 1e6
     how = "compiled" if state["compiled"] else "interpreted"
     head = (
         f"broker {state['url']}{_shard(state)}  zqueue {state['version']} ({how})"
-        f"  pid {state['pid']}  up {state['uptime_s']:,.0f} s  memory {memory:,.0f} MB{draining}\n"
-        f"holds {state['bytes']:,} of {state['bytes_max']:,} bytes"
+        f"  pid {state['pid']}  up {state['uptime_s']:,.0f} s  memory {size(state['rss_bytes'])}"
+        f"{draining}\n"
+        f"held {size(state['bytes'])} of {size(state['bytes_max'])}"
         f"  producers {state['producers']:,}"
     )
     lines = [
@@ -58,7 +59,15 @@ def describe_info(state: dict[str, Any], url: str) -> str:
             table(
                 ("queue", "ready", "delayed", "next due", "leased", "bytes", "workers"),
                 (
-                    (name, q["ready"], q["delayed"], _due(q), q["leased"], q["bytes"], q["workers"])
+                    (
+                        name,
+                        q["ready"],
+                        q["delayed"],
+                        _due(q),
+                        q["leased"],
+                        size(q["bytes"]),
+                        q["workers"],
+                    )
                     for name, q in queues.items()
                 ),
             )
@@ -70,7 +79,7 @@ def describe_info(state: dict[str, Any], url: str) -> str:
     if workers:
         parts.append(
             table(
-                ("worker", "host", "queues", "credit", "in flight", "done", "failed"),
+                ("worker", "host", "queues", "credit", "in flight", "done", "failures"),
                 (
                     (
                         f"pid {w['pid']}",
@@ -105,7 +114,7 @@ def _durable(store: dict[str, Any]) -> Iterator[str]:
     window = f" (the last {lost_ms} ms are lost with the power)" if lost_ms else ""
     yield (
         f"durable: {store['level']}{window}, in {store['data_dir']}"
-        f"  {store['live_bytes']:,} bytes stored, {store['disk_bytes']:,} on disk"
+        f"  {size(store['live_bytes'])} stored, {size(store['disk_bytes'])} on disk"
     )
     if store["full"]:
         yield "the disk is full: nothing new is taken until there is room"

@@ -338,6 +338,11 @@ def test_bodies_for_a_queue_that_no_worker_has_served(broker, workers, run, verb
     pool.process.send(signal.SIGTERM)
     assert pool.process.wait() == 0
     assert send("default").stderr == "", "it has been served, and will be"
+    done = run(verb, "add", *(["1", "2"] if verb == "send" else []), "--url", broker.url)
+    assert done.returncode == 0
+    assert sentence(done) == (
+        "zqueue: no worker serves queue 'default' now: what is sent waits there"
+    )
 
 
 def test_send_mistakes(broker, run):

@@ -33,7 +33,7 @@ def test_a_broker_that_is_lost(busy: Json) -> None:
 def test_conditions(watched: Watched) -> None:
     watched.publish(5)
     text = "\n".join(lines(watched.pass_s()))
-    assert "No worker is connected, and 5 tasks wait for one." in text
+    assert "No worker is connected: 5 tasks wait for 'zqueue worker APP'." in text
     assert "Healthy" not in text
 
 

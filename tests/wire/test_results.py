@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zqueue.errors import (
+    BodyError,
     ProtocolError,
     RemoteError,
     RemoteTraceback,
@@ -100,6 +101,13 @@ class TestErrors:
         assert type(error) is cls
         assert error.text == "text"
         assert error.__cause__ is None
+
+    def test_what_was_raised_in_no_handler_has_all_of_its_traceback(self) -> None:
+        with pytest.raises(BodyError) as caught:
+            pack(1j)
+        ours = caught.value.with_traceback(caught.tb.tb_next)  # Without this test's own frame.
+        ((_, _, lines),) = unpack_bodies(error_frame(ours))
+        assert ours.__traceback__ is None or "codec.py" in lines
 
     def test_long_tracebacks_are_cut_in_the_middle(self) -> None:
         ((_, text, lines),) = unpack_bodies(error_frame(ValueError("x" * 50_000)))

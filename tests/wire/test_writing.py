@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import msgpack
@@ -122,11 +125,16 @@ class TestWriting:
                 with pytest.raises(BodyError, match="nests too deep, or contains itself"):
                     call(body)
 
+    def test_says_what_to_send_instead(self) -> None:
+        for body, instead in ((datetime.now(), "isoformat()"), ((Decimal(1),), "str()")):
+            with pytest.raises(BodyError, match=f"; send its {re.escape(instead)}$"):
+                pack(body)
+
     @pytest.mark.parametrize(
         ("body", "text"),
         [
             ({1, 2}, "a set cannot be sent: set is not something msgpack carries"),
-            ([object()], "a list cannot be sent: object is not something msgpack carries"),
+            ([object()], "a list that holds a object cannot be sent: object is not something"),
             (1 << 64, "the body holds an integer beyond 64 bits: send it as a string"),
             ([{"n": -(1 << 63) - 1}], "the body holds an integer beyond 64 bits"),
             ("\ud800", "a str cannot be sent: "),

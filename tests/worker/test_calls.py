@@ -20,7 +20,7 @@ from zqueue.handlers import Handler
 from zqueue.stats.meter import TaskMeter
 from zqueue.wire.codec import COMPILED, pack
 from zqueue.wire.messages import FAILED
-from zqueue.wire.results import pack_outcomes
+from zqueue.wire.results import error_frame, pack_outcomes
 from zqueue.wire.traced import TRACED, traced
 from zqueue.wire.unpacking import unpack_bodies
 from zqueue.worker.calls import Calls
@@ -57,6 +57,25 @@ def run_one_by_one(c: Calls, count: int = sys.maxsize) -> None:
             c.keep(task())
         except (TypeError, ValueError, ProtocolError) as error:
             c.fail(error)
+
+
+def test_the_traceback_of_a_failure_begins_with_the_handler() -> None:
+    """How a worker came to call it is of no use to its author."""
+
+    def look_up(key: str) -> None:
+        raise KeyError(key)
+
+    c = calls(lambda key: look_up(key), [["name"]])
+    run_all(c)
+    ((_, error),) = c.take_outcomes()[3]
+    frames = error.__traceback__
+    assert frames is not None
+    error = error.with_traceback(frames.tb_next)  # Without `run_all`, which is a test's.
+    ((_, _, lines),) = unpack_bodies(error_frame(error))
+    head, first, *rest = lines.splitlines()
+    assert head.startswith("Traceback")
+    assert first.endswith("in <lambda>")
+    assert [line for line in rest if "in look_up" in line]
 
 
 def kinds(failures: list[tuple[int, BaseException]]) -> list[tuple[int, type[BaseException]]]:

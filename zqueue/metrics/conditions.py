@@ -28,8 +28,8 @@ def conditions_of(broker: dict[str, Any]) -> list[dict[str, str]]:
     pulled = bool(queues) and all(queue["plain"] for queue in queues)
     if not broker["workers"] and not pulled:
         ready = sum(queue["ready"] for queue in queues if not queue["plain"])
-        waiting = f", and {_waiting(ready)} for one" if ready else ""
-        add("no-workers", f"No worker is connected{waiting}.")
+        waiting = f"{_waiting(ready)} for" if ready else "start some with"
+        add("no-workers", f"No worker is connected: {waiting} 'zqueue worker APP'.")
     if broker.get("store", {}).get("full"):
         add("full-disk", f"The disk that has {broker['store']['data_dir']} is full: the broker "
                          "accepts no new tasks.")  # fmt: skip

@@ -7,6 +7,8 @@ from math import ceil
 
 from rich.cells import cell_len, set_cell_size
 
+from ..sizes import size as size
+
 NONE = "–"
 """For an unknown value."""
 
@@ -84,17 +86,6 @@ def ms(value: float | None) -> str:
     if value < 9.95:
         return f"{value:.1f} ms"
     return f"{value:.0f} ms" if value < 999.5 else age(value / 1000)
-
-
-def size(nbytes: int) -> str:
-    """Bytes: ``812 B``, ``45 KiB``, ``3.1 MiB``, ``1.1 GiB``, as on the page."""
-    if nbytes < 1000:
-        return f"{nbytes} B"
-    value, units = nbytes / 1024, ["KiB", "MiB", "GiB"]
-    while value >= 999.5 and len(units) > 1:
-        value /= 1024
-        units.pop(0)
-    return f"{value:.1f} {units[0]}" if value < 9.95 else f"{value:,.0f} {units[0]}"
 
 
 def percent(part: float) -> str:

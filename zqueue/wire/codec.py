@@ -49,6 +49,13 @@ BODY_BYTES_MAX = FRAME_BYTES_MAX - 8
 
 _CONTAINERS = frozenset((dict, list, tuple))
 
+_INSTEAD = {
+    "datetime.datetime": "send its isoformat()", "datetime.date": "send its isoformat()",
+    "decimal.Decimal": "send its str()", "UUID": "send its str()", "set": "send a list",
+    "frozenset": "send a list",
+}  # fmt: skip
+"""What people have, and what a body can carry in its place."""
+
 _pack_reference: Callable[[object], bytes] = msgpack.packb
 
 
@@ -107,9 +114,12 @@ def _why_not(body: object, error: Exception) -> BodyError:
     text = str(error).removeprefix("can not serialize ").removesuffix(" object").strip("'")
     # A tuple is what a call's arguments were made into: nobody knows it.
     what = text if type(body) is tuple else type(body).__name__
+    if type(body) in (list, dict):
+        what += f" that holds a {text}"
+    instead = f"; {_INSTEAD[text]}" if text in _INSTEAD else ""
     return BodyError(
         f"a {what} cannot be sent: {text} is not something msgpack carries "
-        "(None, bool, int, float, str, bytes, list, tuple, dict)"
+        f"(None, bool, int, float, str, bytes, list, tuple, dict){instead}"
     )
 
 

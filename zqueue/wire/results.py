@@ -9,7 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackType
 from typing import Any
 
 from ..errors import (
@@ -28,6 +28,9 @@ from .messages import CANCELLED, DONE, EXPIRED, FAILED, RESULTS, RETRY
 from .unpacking import unpack_each
 
 TRACEBACK_CHARS_MAX = 8_000
+
+_OURS = (__file__.rpartition("wire")[0], "zqueue/")
+"""Where our own code is; what is compiled says so from the package on."""
 
 _REMOTE_ERRORS = {cls.__name__: cls for cls in (TaskTimeout, WorkerLost, UnknownTask)}
 
@@ -133,9 +136,20 @@ def error_text(error: BaseException) -> str:
         return f"<its text cannot be had: {type(failure).__name__}>"
 
 
+def frames_of(error: BaseException) -> TracebackType | None:
+    """An exception's traceback from the handler on; all of it if that raised nowhere.
+
+    How we came to call the handler helps nobody to find out what is wrong with it.
+    """
+    frame = error.__traceback__
+    while frame is not None and frame.tb_frame.f_code.co_filename.startswith(_OURS):
+        frame = frame.tb_next
+    return frame or error.__traceback__
+
+
 def _traceback(error: BaseException) -> str:
     try:
-        lines = "".join(traceback.format_exception(error))
+        lines = "".join(traceback.format_exception(type(error), error, frames_of(error)))
     except Exception as failure:
         return f"<its traceback cannot be had: {type(failure).__name__}>"
     if len(lines) <= TRACEBACK_CHARS_MAX:

@@ -8,7 +8,7 @@ from time import monotonic
 from ..current import Current
 from ..errors import Cancelled, ProtocolError, Retry, UnknownTask
 from ..handlers import Handler
-from ..wire.results import error_text
+from ..wire.results import error_text, frames_of
 from .leases import LeasedBatch
 
 logger = logging.getLogger(__name__)
@@ -83,6 +83,6 @@ class FailureLog:
                 batch.attempt,
                 type(error).__name__,
                 error_text(error),
-                exc_info=error if is_traced and not ours else None,
+                exc_info=(type(error), error, frames_of(error)) if is_traced and not ours else None,
                 extra={"current": task},
             )
