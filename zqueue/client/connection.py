@@ -271,7 +271,7 @@ class Connection(Conversation[ConnectionEvent]):
             for sent in confirmed:
                 self._lose(sent, "the broker was restarted, and its memory queues with it")
         for sent in self.sent.values():
-            sent.promised = None
+            sent.results_to_come = None
             if sent.confirmed:
                 continue
             if not event.same_broker:
@@ -357,15 +357,15 @@ class Connection(Conversation[ConnectionEvent]):
         if not sent.open:
             return
         if message.status == OPEN:
-            sent.promised = message.tasks
+            sent.results_to_come = message.tasks
             if message.tasks < sent.owed.bit_count():
                 self._lose(sent, ON_THEIR_WAY)
             return
         sent.owed &= ~(((1 << message.tasks) - 1) << message.first)
         self._take(sent, message, frame)
-        if sent.promised is not None:
-            sent.promised -= message.tasks
-            if sent.promised <= 0 and sent.open:
+        if sent.results_to_come is not None:
+            sent.results_to_come -= message.tasks
+            if sent.results_to_come <= 0 and sent.open:
                 self._lose(sent, ON_THEIR_WAY)
 
     def _take(self, sent: Sent, message: Result, frame: bytes) -> None:

@@ -17,8 +17,8 @@ class Sent:
     """A published batch."""
 
     __slots__ = ("been", "born", "confirmed", "doubtful", "frames", "holder", "known", "lane",
-                 "moved", "nbytes", "open", "owed", "promise", "promised", "reply", "resent",
-                 "sequence", "since", "tasks", "withdrawn")  # fmt: skip
+                 "moved", "nbytes", "open", "owed", "promise", "reply", "resent",
+                 "results_to_come", "sequence", "since", "tasks", "withdrawn")  # fmt: skip
 
     def __init__(
         self, sequence: int, lane: Any, body: bytes, tasks: int, reply: Any, since: float,
@@ -54,7 +54,7 @@ class Sent:
         """Positions without a result, as bits."""
         self.owed = self.open
         """Positions of which the present broker has sent no result, as far as we have heard."""
-        self.promised: int | None = None
+        self.results_to_come: int | None = None
         """Results that are still to come, as the broker said when we asked (`Await`); None: we have
         not asked since we were welcomed. Some may be of tasks that ran again, and whose result came
         before."""
@@ -73,7 +73,7 @@ class Sent:
         self.holder = holder
         self.moved = MOVED if moved else 0
         self.leaves_its_broker()
-        self.promised = self.known = None
+        self.results_to_come = self.known = None
         self.resent = False
 
     def leaves_its_broker(self) -> None:
