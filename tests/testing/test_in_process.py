@@ -116,7 +116,7 @@ def test_without_a_worker_tasks_wait_and_the_brokers_limits_hold() -> None:
         assert pool.queue("default")["ready"] == 1
         assert pool.queue("no such queue")["ready"] == 0
         with pytest.raises(AssertionError, match="an idle broker"):
-            pool.wait_idle()
+            pool.wait_idle(0.2)
         with pytest.raises(zqueue.QueueFull):
             index.options(wait=0).send_many(range(1_000_000))
 
