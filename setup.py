@@ -153,7 +153,7 @@ def extensions() -> list[Extension]:
         for path in COMPILED
     ]
     built: list[Extension] = cythonize(
-        modules, build_dir="build/cython", compiler_directives=DIRECTIVES
+        modules, build_dir="build/cython", compiler_directives=DIRECTIVES, nthreads=os.cpu_count()
     )
     return built
 

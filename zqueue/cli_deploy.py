@@ -8,16 +8,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from .config import parse_listen
-from .deploy.bundle import FILES
-from .deploy.inventory import Inventory, parse_inventory
-from .deploy.plan import Plan
-from .deploy.rollout import Patience, Rollout, Stopped
-from .deploy.ssh import Ssh
 from .errors import ConfigError
 from .options import (
     EXIT_CODES,
@@ -29,9 +24,12 @@ from .options import (
     json_option,
 )
 
-F = TypeVar("F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from .deploy.inventory import Inventory
+    from .deploy.plan import Plan
+    from .deploy.rollout import Rollout
 
-EXAMPLE = FILES / "hosts.toml"
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.group(epilog=EXIT_CODES)
@@ -76,6 +74,8 @@ def patience_options(function: F) -> F:
                        "after a host that works was changed.")  # fmt: skip
     @functools.wraps(function)
     def with_patience(*args: Any, timeout: float, watch: float, **kwargs: Any) -> Any:
+        from .deploy.rollout import Patience
+
         return function(*args, patience=Patience(timeout, watch), **kwargs)
 
     return cast(F, with_patience)
@@ -90,9 +90,11 @@ def init(inventory: str) -> None:
     \b
     zqueue deploy init
     """
+    from .deploy.bundle import FILES
+
     if Path(inventory).exists():
         raise ConfigError(f"{inventory} is there: edit it, or name another file")
-    Path(inventory).write_text(EXAMPLE.read_text("utf-8"), "utf-8")
+    Path(inventory).write_text((FILES / "hosts.toml").read_text("utf-8"), "utf-8")
     click.echo(f"wrote {inventory}: name your hosts in it, then run 'zqueue deploy check'")
 
 
@@ -343,6 +345,10 @@ def _rollout(
     ctx: click.Context, as_json: bool, options: Mapping[str, Any],
     change: Callable[[Inventory], Inventory] = lambda inventory: inventory,
 ) -> Iterator[Rollout]:  # fmt: skip
+    from .deploy.inventory import parse_inventory
+    from .deploy.rollout import Patience, Rollout, Stopped
+    from .deploy.ssh import Ssh
+
     path = Path(options["inventory"])
     try:
         text = path.read_text("utf-8")
