@@ -139,13 +139,13 @@ def test_each_call(run, app, pool):
 def test_many_side_by_side(run, app, pool):
     async def main():
         async with app:
-            calls = (app.double.call(n) for n in range(5000))
-            assert await asyncio.gather(*calls) == list(range(0, 10_000, 2))
-            sends = (app.double.asend(n) for n in range(5000))
+            calls = (app.double.call(n) for n in range(1000))
+            assert await asyncio.gather(*calls) == list(range(0, 2_000, 2))
+            sends = (app.double.asend(n) for n in range(1000))
             await asyncio.gather(*sends)
 
     run(main())
-    assert pool.wait_idle()["counters"]["done"] == 10_000
+    assert pool.wait_idle()["counters"]["done"] == 2_000
 
 
 def test_amap(run, app, pool):
@@ -156,9 +156,9 @@ def test_amap(run, app, pool):
 
     async def main():
         async with app:
-            doubled = list(range(0, 20_000, 2))
-            assert [r async for r in app.double.amap(range(10_000))] == doubled
-            assert [r async for r in app.double.amap(n for n in range(10_000))] == doubled
+            doubled = list(range(0, 4_000, 2))
+            assert [r async for r in app.double.amap(range(2_000))] == doubled
+            assert [r async for r in app.double.amap(n for n in range(2_000))] == doubled
             assert [r async for r in app.double.amap(slowly())] == [0, 2, 4, 6, 8]
             assert [r async for r in app.add.amap([1, 2], [10, 20])] == [11, 22]
             assert [r async for r in app.double.amap([])] == []

@@ -83,8 +83,9 @@ def test_what_was_not_confirmed_is_sent_to_the_new_broker(
 
 
 def test_a_producer_that_keeps_sending_goes_on_after_kills_of_the_broker(
-    broker, workers, produce, record
+    start_broker, workers, produce, record
 ):
+    broker = start_broker("--queue-tasks", "1000")  # So that the end is not far.
     workers(broker, "jobs.py", 1)
     producer = produce(broker, timeout=60)
     sent = 0
