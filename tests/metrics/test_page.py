@@ -27,6 +27,7 @@ from tests.system.harness import (
 from tests.system.harness import wait_until as wait
 from zqueue.app import App
 from zqueue.client.ask import Asker, control
+from zqueue.metrics.glossary import GLOSSARY
 from zqueue.metrics.site import load_page
 
 from .browser import Browser, Page
@@ -234,6 +235,17 @@ def test_names_are_read_and_in_out_and_failed_are_seen_at_once(page, show, width
     for name in ("In/s", "Out/s", "Failed/s"):
         assert by_name[name][1] < width
     assert width > 390 or order[:4] == ["Queue", "In/s", "Out/s", "Failed/s"]
+
+
+def test_labels_are_words_of_the_glossary(page, show):
+    show(made_broker())
+    words = {term.word for term in GLOSSARY.values()} | {"cpu"}
+    names = {"queue", "task", "worker", "supervisor", "queues", "gc max", "p50", "p95", "p99"}
+    for table in ("QUEUES", "TASKS", "DEAD", "WORKERS", "SUPERVISORS"):
+        labels = page(f"{table}.map((column) => column.label.replace(/\\/s$/, '').toLowerCase())")
+        assert set(labels) - words - names == set(), table
+    facts = page("FACTS.map(([name]) => name.replace(/ (p50|p99|max)$/, '').toLowerCase())")
+    assert set(facts) - words == set()
 
 
 def test_prints_and_pictures_of_the_whole_page_are_whole(page, show):

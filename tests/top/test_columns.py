@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from zqueue.metrics.glossary import GLOSSARY
 from zqueue.top.columns import GAP, Column, chosen, matching, ordered
 from zqueue.top.overview import VIEWS
 from zqueue.top.queues import QUEUES
@@ -34,6 +36,15 @@ class TestEveryView:
         assert [c.title for c in view.columns if len(c.title) + 1 > c.width] == []
         ranks = [column.rank for column in view.columns]
         assert len(set(ranks)) == len(ranks)
+
+    def test_words_of_the_glossary_mean_what_it_says(self, view: Any) -> None:
+        meanings = {term.word: set() for term in GLOSSARY.values()}
+        for term in GLOSSARY.values():
+            meanings[term.word].add(term.means)
+        for column in view.columns:
+            word = re.sub(r"/s$| (p\d\d|max)$", "", column.title)
+            if word in meanings:
+                assert column.means in meanings[word], column.title
 
     def test_cells_are_as_wide_as_their_column(self, view: Any, busy: Json) -> None:
         rows = view.rows(busy)

@@ -38,7 +38,7 @@ def test_each_task_has_a_line_of_its_own() -> None:
 def test_it_is_in_the_table_and_in_the_details(busy: Json) -> None:
     busy["workers"][0]["strip"] = {"tasks": {"t": "9" * 60}}
     (worker,) = WORKERS.rows(busy)
-    (strip,) = [column for column in WORKERS.columns if column.title == "last minute"]
+    (strip,) = [column for column in WORKERS.columns if column.title == "ran"]
     cell = strip.cell(worker, "10", 20)
     assert (cell.plain, cell.spans[0].style) == ("█" * 20, COLOURS[0])
     assert "what it ran in the last minute" in WORKERS.detail(busy, worker, "10", 77).plain

@@ -72,7 +72,8 @@ def wait_for_result(
 
 def no_result(origin: Origin | None, seconds: float) -> TimedOut:
     """The error if there is no result within so many seconds."""
-    return TimedOut(f"no result within {seconds:g} s of {_name_of(origin)}")
+    hint = "" if origin is None else ": 'zqueue info' shows that queue's tasks and workers"
+    return TimedOut(f"no result within {seconds:g} s of {_name_of(origin)}{hint}")
 
 
 def _name_of(origin: Origin | None) -> str:

@@ -105,8 +105,9 @@ DEAD = {
 
 PROCESSES = {
     "busy": Term("busy", "%", "Share of the last 10 s that a worker spent in handlers."),
+    "history": Term("last minute", "", "A value for each second of the last minute."),
     "strip": Term(
-        "last minute", "", "What a worker ran in each second of the last minute, by task: the "
+        "ran", "", "What a worker ran in each second of the last minute, by task: the "
         "higher, the more of that second.",
     ),
     "running": Term(

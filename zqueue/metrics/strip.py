@@ -30,15 +30,17 @@ LATE_MAX = 5
 class Strip:
     """The last minute of one worker."""
 
-    __slots__ = ("_before", "_cells", "_late", "_report")
+    __slots__ = ("_before", "_failed", "_late", "_lines", "_report")
 
     def __init__(self) -> None:
         self._report: dict[str, Any] = {}
         self._before: dict[str, float] = {}
         self._late = 0
         """How many of the last cells there was no report for."""
-        self._cells: deque[tuple[dict[str, int], bool]] = deque(maxlen=HISTORY_S)
-        """The digit of each task, and whether any failed; the newest last."""
+        self._lines: dict[str, deque[str]] = {}
+        """The digits of each task that ran, the newest last; all lines are equally long."""
+        self._failed: deque[str] = deque(maxlen=HISTORY_S)
+        """1 where runs failed."""
 
     def feed(self, report: dict[str, Any], step: Step) -> None:
         """Take what the worker reported last."""
@@ -52,32 +54,40 @@ class Strip:
             return
         grown = {name: total - before.get(name, 0.0) for name, total in after.items()}
         grown = {name: more for name, more in grown.items() if more > 0}
-        seconds = min(step.seconds, HISTORY_S)
-        ran_s = sum(grown.values())
-        while was_late and was_late <= LATE_MAX and self._cells and ran_s > seconds:
-            self._cells.pop()
+        seconds, ran_s = min(step.seconds, HISTORY_S), sum(grown.values())
+        while was_late and was_late <= LATE_MAX and self._failed and ran_s > seconds:
+            self._pop()
             seconds, was_late = seconds + 1, was_late - 1
-        cell = _digits(grown, max(ran_s, seconds))
-        self._cells.extend([(cell, any_failed)] * seconds)
+        self._add(_digits(grown, max(ran_s, seconds)), any_failed, seconds)
+
+    def _pop(self) -> None:
+        for line in (self._failed, *self._lines.values()):
+            line.pop()
+
+    def _add(self, cell: dict[str, int], any_failed: bool, times: int) -> None:
+        """Add a cell, so many times; forget who did not run in any."""
+        for name in cell.keys() - self._lines.keys():
+            self._lines[name] = deque("0" * len(self._failed), HISTORY_S)
+        for name, line in self._lines.items():
+            line.extend(str(cell.get(name, 0)) * times)
+        self._failed.extend("01"[any_failed] * times)
+        idle = [name for name, line in self._lines.items() if line.count("0") == len(line)]
+        for name in idle:
+            del self._lines[name]
 
     def snapshot(self) -> Json:
         """For the snapshot: by task a digit for each second, the oldest first; whoever ran most
         comes first. ``failed`` marks the seconds in which tasks failed, if there are any."""
-        sums: dict[str, int] = {}
-        for cell, _ in self._cells:
-            for name, digit in cell.items():
-                sums[name] = sums.get(name, 0) + digit
+        sums = {name: sum(map(int, line)) for name, line in self._lines.items()}
         names = sorted(sums, key=lambda name: (name == OTHER, -sums[name], name))[: NAMES_MAX + 1]
-        before = "0" * (HISTORY_S - len(self._cells))
-        told: Json = {
-            "tasks": {
-                name: before + "".join(str(cell.get(name, 0)) for cell, _ in self._cells)
-                for name in names
-            }
-        }
-        if any(failed for _, failed in self._cells):
-            told["failed"] = before + "".join("1" if failed else "0" for _, failed in self._cells)
+        told: Json = {"tasks": {name: _told(self._lines[name]) for name in names}}
+        if "1" in self._failed:
+            told["failed"] = _told(self._failed)
         return told
+
+
+def _told(line: deque[str]) -> str:
+    return "".join(line).rjust(HISTORY_S, "0")
 
 
 def _digits(parts: dict[str, float], whole: float) -> dict[str, int]:

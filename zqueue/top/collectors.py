@@ -34,7 +34,7 @@ COLUMNS = (
     Column("since start", 12, 8, lambda row, _: row["count"], formats.count),
     Column("longest ever", 13, 10, lambda row, _: row["max_ms"] or None, formats.ms),
     Column("in all", 8, 9, lambda row, _: row["total_ms"], formats.ms),
-    Column("last minute", SPARK_CELLS, 7,
+    figure("history", SPARK_CELLS, 7,
            lambda row, _: formats.spark(_history(row, 60), SPARK_CELLS), left=True),
 )  # fmt: skip
 

@@ -132,7 +132,7 @@ const QUEUES = [
   column("oldest", (queue) => queue.ready > 0 ? queue.oldest_s : null, seconds),
   perS("in", (queue) => queue.in, { first: true }),
   perS("out", (queue) => queue.out, { first: true }),
-  { label: word("strip"), tip: "Tasks in (teal) and out (violet) each second of the last minute.",
+  { label: word("history"), tip: `${means("history")} Tasks in (teal) and out (violet).`,
     width: 96, sort: (queue) => per(queue.in) + per(queue.out), make: sparkCell },
   perS("failed", (queue) => queue.failed, { level: "bad", width: 66, first: true }),
   ...quantiles("wait", "wait_ms"),
