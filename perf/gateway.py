@@ -2,7 +2,8 @@
 
     python perf/gateway.py                     half a minute; needs wrk
     python perf/gateway.py --runs 5 --seconds 5
-
+    python perf/gateway.py --beside-rq         beside RQ behind FastAPI, which it names what is
+                                               missing for
 Requests and tasks a second are closed-loop, by wrk with one thread. Beside them stands the
 processor time of the server for each, which says more where other things run. The floor of lines is
 decoding them, in this process. Only ratios within one run mean something.
@@ -29,6 +30,8 @@ from time import perf_counter, process_time, sleep
 from typing import Any, NamedTuple
 
 from lab.wording import table
+from peers.environments import DEFAULT, Environments
+from peers.registry import BY_NAME
 
 from zqueue.client.ask import ask
 from zqueue.gateway.decoding import decode_lines
@@ -92,14 +95,19 @@ def serve_floor(port: int) -> None:
 
 
 class Server:
-    """A server as a process."""
+    """A server as a process: a command of Python's, or of another program's."""
 
-    def __init__(self, *command: str) -> None:
+    def __init__(
+        self, *command: str, program: str | Path = sys.executable, **environment: str
+    ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         shown = [part.format(port=self.port) for part in command]
-        self.process = subprocess.Popen([sys.executable, *shown], stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [program, *shown], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env={**os.environ, **environment},
+        )  # fmt: skip
         wait_until(self.listens, what="a server")
 
     def listens(self) -> bool:
@@ -215,6 +223,49 @@ def measure_load(options: argparse.Namespace, bare: Server, gateway: Server, url
     ]  # fmt: skip
 
 
+@contextlib.contextmanager
+def rq_behind_fastapi(environments: Environments) -> Iterator[Server]:
+    """A Redis in memory, and uvicorn before it. No worker takes anything of its time."""
+    peer = BY_NAME["rq"]
+    if lacks := environments.missing(peer):
+        raise SystemExit("".join(f"{what} is missing: {how}\n" for what, how in lacks.items()))
+    with contextlib.ExitStack() as stack:
+        redis = Server(
+            "--bind", "127.0.0.1", "--port", "{port}", "--save", "", "--appendonly", "no",
+            program="redis-server",
+        )  # fmt: skip
+        stack.callback(redis.stop)
+        web = Server(
+            "-m", "uvicorn", "peers.rq_web:web", "--port", "{port}", "--log-level", "warning",
+            "--no-access-log", "--app-dir", str(Path(__file__).parent),
+            program=environments.python(peer), REDIS_URL=f"redis://127.0.0.1:{redis.port}",
+        )  # fmt: skip
+        stack.callback(web.stop)
+        yield web
+
+
+def measure_beside(options: argparse.Namespace, gateway: Server, url: str) -> list[Any]:
+    """Rows of the table: posts, each run of the one beside a run of the other."""
+    pairs: list[tuple[Load, Load]] = []
+    environments = Environments(options.envs)
+    with rq_behind_fastapi(environments) as web, tempfile.TemporaryDirectory() as folder:
+        one = script_of(Path(folder), "one.lua", "application/json", BODY, 1)
+        for _ in range(options.runs):
+            theirs = web.load(one, CONNECTIONS, options.seconds)
+            pairs.append((theirs, gateway.load(one, CONNECTIONS, options.seconds)))
+            settle(url)
+    ratios = [ours.per_s / theirs.per_s for theirs, ours in pairs]
+    return [
+        ("RQ behind FastAPI, posts/s", f"{statistics.median(a.per_s for a, _ in pairs):,.0f}"),
+        ("processor time a post there, without Redis",
+         f"{statistics.median(a.cpu_us for a, _ in pairs):,.0f} µs"),
+        ("confirmed single posts/s beside it",
+         f"{statistics.median(b.per_s for _, b in pairs):,.0f}"),
+        ("single posts: gateway / RQ behind FastAPI, rate",
+         f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"),
+    ]  # fmt: skip
+
+
 def measure_idle(gateway: Server) -> list[Any]:
     """What it takes while nothing is asked, and to hold connections and streams open."""
     began_cpu_s, began = gateway.cpu_s(), perf_counter()
@@ -257,6 +308,8 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=2, help="of each load")
     parser.add_argument("--floor", type=int, metavar="PORT", help=argparse.SUPPRESS)
+    parser.add_argument("--beside-rq", action="store_true", help="only beside RQ behind FastAPI")
+    parser.add_argument("--envs", type=Path, default=DEFAULT, help="as of peers/compare.py")
     options = parser.parse_args()
     if options.floor is not None:
         serve_floor(options.floor)
@@ -267,6 +320,9 @@ def main() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with servers() as both:
+        if options.beside_rq:
+            print(table(("what", "measured"), measure_beside(options, both[1], both[2])))
+            return 0
         # The load first: tasks that wait would leave the worker no credit for it.
         load = measure_load(options, *both)
         print(table(("what", "measured"), [*load, *measure_idle(both[1])]))

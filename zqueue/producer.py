@@ -231,6 +231,13 @@ class Producer(LoopCalls):
             Closed, NameTaken: this producer has ended.
         """
         frame, tasks = pack_batch(bodies)
+        return self.publish_packed(queue, frame, tasks, task=task, results=results, options=options)
+
+    def publish_packed(
+        self, queue: str, frame: bytes, tasks: int, *, task: str = "", results: bool = False,
+        options: TaskOptions | None = None,
+    ) -> Confirmation:  # fmt: skip
+        """`publish` for bodies that `wire.codec.pack_batch` has packed: trying again is cheap."""
         if options is not None and options.key is not None and tasks > 1:
             raise ConfigError("a key= is of one task: publish each with its own")
         packed = b"" if options is None else options.pack()

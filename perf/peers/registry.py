@@ -8,7 +8,8 @@ from typing import Any
 ENVIRONMENTS = {
     "celery": ("celery[redis]==5.*", "hiredis==3.*"),
     "dramatiq": ("dramatiq[redis]==2.*", "hiredis==3.*"),
-    "rq": ("rq==3.*", "hiredis==3.*"),
+    # And FastAPI, which stands before it in perf/gateway.py.
+    "rq": ("rq==3.*", "hiredis==3.*", "fastapi==0.*", "uvicorn[standard]==0.*"),
     "taskiq": (
         "taskiq==0.13.*", "taskiq-redis==1.*", "uvloop==0.*", "orjson==3.*", "hiredis==3.*",
     ),

@@ -23,11 +23,11 @@ ATTRIBUTES = {f"ce_{name}": value for name, value in EVENT.items()}
 
 def test_binary_mode() -> None:
     asked = scope(content_type="application/json", ce_subject="Z%C3%BCrich%20%22x%22", **ATTRIBUTES)
-    assert is_binary_event(asked)
+    assert is_binary_event(dict(asked["headers"]))
     assert binary_event(asked, b'{"a":1}', {"a": 1}) == {
         **EVENT, "subject": 'Zürich "x"', "datacontenttype": "application/json", "data": {"a": 1},
     }  # fmt: skip
-    assert not is_binary_event(scope(content_type="application/json"))
+    assert not is_binary_event(dict(scope(content_type="application/json")["headers"]))
 
 
 def test_data_that_is_not_json() -> None:

@@ -17,7 +17,7 @@ import zqueue
 from tests.system.harness import wait_until
 from zqueue.auth.tokens import HEAD, hash_of, parse_tokens, with_token
 from zqueue.auth.users import User
-from zqueue.gateway import Gateway, streaming
+from zqueue.gateway import Gateway, body, streaming
 from zqueue.gateway.body import BODY_BYTES_MAX
 from zqueue.testing import InProcess
 from zqueue.wire.codec import pack
@@ -241,6 +241,19 @@ def test_a_client_that_leaves_in_the_middle(client: Client) -> None:
     wait_until(lambda: client.running.serving.connections == 0)
     assert client.post("/v1/queues/events", 4).status == 202
     assert seen(3) == [1, 2, 4]
+
+
+def test_a_client_that_stalls(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "STALL_S", 0.2)
+    monkeypatch.setattr(body, "LOOK_S", 0.05)
+    for kind, sent in (("json", b'{"id"'), ("x-ndjson", b"1\n2")):
+        got = client.running.send(
+            b"POST /v1/queues/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+            b"Content-Type: application/%b\r\n\r\n%b" % (kind.encode(), sent)
+        )
+        assert got.startswith(b"HTTP/1.1 408 ")
+    assert b'"accepted": 1' in got
+    assert seen(1) == [1]
 
 
 # --- calls ---

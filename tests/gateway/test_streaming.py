@@ -15,6 +15,7 @@ from zqueue.gateway.posting import Target
 from zqueue.gateway.problems import Problem
 from zqueue.gateway.room import Room
 from zqueue.gateway.streaming import Stream
+from zqueue.wire.unpacking import unpack
 
 
 class Answers:
@@ -24,8 +25,8 @@ class Answers:
         self._answers = list(answers)
         self.published: list[list[Any]] = []
 
-    def publish(self, queue: str, bodies: list[Any], **_: Any) -> Confirmation:
-        self.published.append(bodies)
+    def publish_packed(self, queue: str, frame: bytes, tasks: int, **_: Any) -> Confirmation:
+        self.published.append(unpack(frame))
         confirmation = Confirmation(None, [])  # type: ignore[arg-type]
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         confirmation.end(answer)

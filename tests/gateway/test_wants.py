@@ -21,7 +21,8 @@ def scope(query: str = "", **headers: str) -> dict[str, Any]:
 
 
 def wants(**headers: str) -> Wants:
-    return read_wants(scope(**{"content_type": JSON, **headers}), (JSON, NDJSON, MSGPACK))
+    given = dict(scope(**{"content_type": JSON, **headers})["headers"])
+    return read_wants(given, (JSON, NDJSON, MSGPACK))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from ..errors import ZQueueError
 from ..http.asgi import NO_STORE, TEXT, Answer, Receive, Scope, Send, header
 from ..wire.traced import traced
 from . import wants as asks
-from .body import Body
+from .body import Body, Stalls
 from .cloud_events import binary_event, check_event, check_events, is_binary_event
 from .counts import KIND, Counts
 from .decoding import decode_json, decode_msgpack
@@ -31,6 +31,10 @@ from .wants import EVENT, EVENTS, MSGPACK, NDJSON, Wants, read_wants
 
 HELD_BYTES_MAX = 64 << 20
 """Of bodies and batches of all clients together."""
+
+BODIES = (asks.JSON, NDJSON, MSGPACK, EVENT, EVENTS)
+CALLS = (asks.JSON, NDJSON, MSGPACK)
+"""What bodies of a queue, and calls, may be."""
 
 EVENTS_MAX = 4096
 """In a batch of events."""
@@ -71,7 +75,7 @@ def _json(told: Any, status: int = 200, *headers: tuple[bytes, bytes]) -> Answer
     return Answer(status, JSON, json.dumps(told).encode(), (NO_STORE, *headers))
 
 
-ONE_ACCEPTED = _json({"accepted": 1}, 202)
+ONE_ACCEPTED = Answer(202, JSON, b'{"accepted": 1}', ())  # Nobody stores what a POST is answered.
 
 
 class Calls:
@@ -87,6 +91,7 @@ class Calls:
         self._overseer = Overseer(url, outlet)
         self._repeats = Repeats()
         self.room = Room(HELD_BYTES_MAX)
+        self.stalls = Stalls()
         self.counts = Counts()
 
     def __repr__(self) -> str:
@@ -112,9 +117,10 @@ class Calls:
         """Bodies of a queue."""
         asked.check_queue(asked.name)
         target = Target(asked.name)
-        if is_binary_event(asked.scope):
+        given = dict(asked.scope["headers"])
+        if is_binary_event(given):
             return await self._once(asked, _wants_of_event(asked.scope), target, self._accept)
-        wants = read_wants(asked.scope, (asks.JSON, NDJSON, MSGPACK, EVENT, EVENTS))
+        wants = read_wants(given, BODIES)
         if wants.kind == NDJSON:
             return await self._take_lines(asked, wants, target)
         return await self._once(asked, wants, target, self._accept)
@@ -123,7 +129,7 @@ class Calls:
         """A call of a task, or many."""
         queue = self._tasks.get(asked.name) or await self._overseer.queue_of(asked.name)
         asked.check_queue(queue)
-        wants = read_wants(asked.scope, (asks.JSON, NDJSON, MSGPACK))
+        wants = read_wants(dict(asked.scope["headers"]), CALLS)
         target = Target(queue, asked.name, results=True)
         if wants.kind != NDJSON:
             return await self._once(asked, wants, target, self._call)
@@ -392,11 +398,8 @@ def load_openapi() -> bytes:
 
 def _wants_of_event(scope: Scope) -> Wants:
     kind = asks.content_kind(scope)
-    asked = dict(scope)
-    asked["headers"] = [
-        (key, value) for key, value in scope["headers"] if key != b"content-type"
-    ] + [(b"content-type", EVENT.encode())]
-    return read_wants(asked, (EVENT,))._replace(kind="binary-" + kind)
+    given = dict(scope["headers"]) | {b"content-type": EVENT.encode()}
+    return read_wants(given, (EVENT,))._replace(kind="binary-" + kind)
 
 
 def _value_of(scope: Scope, wants: Wants, data: bytes) -> Any:

@@ -98,7 +98,7 @@ class Gateway:
         if scope["type"] != "http":
             raise RuntimeError(f"a gateway speaks HTTP, not {scope['type']}")
         calls = self._calls or self._start()
-        body = Body(scope, receive, calls.room)
+        body = Body(scope, receive, calls.room, calls.stalls)
         call, answered = "none", None
         try:
             route, name = find_route(scope["method"], _path_of(scope))

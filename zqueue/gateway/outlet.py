@@ -33,3 +33,10 @@ class Outlet:
         """`Producer.publish`; raises `BrokerLost` also if it is known that no broker is there."""
         self.check()
         return self._producer.publish(queue, bodies, task=task, results=results)
+
+    def publish_packed(
+        self, queue: str, frame: bytes, tasks: int, *, task: str, results: bool
+    ) -> Confirmation:
+        """The same for bodies that are packed."""
+        self.check()
+        return self._producer.publish_packed(queue, frame, tasks, task=task, results=results)

@@ -19,6 +19,7 @@ from typing import Any
 from ..client.confirmation import Confirmation
 from ..client.replies import TaskFuture
 from ..errors import QueueFull, TimedOut, ZQueueError
+from ..wire.codec import pack_batch
 from .decoding import BadLine, decode_lines
 from .hearing import done_of
 from .lines import Lines
@@ -45,8 +46,10 @@ ToBody = Callable[[Any], Any] | None
 
 
 class _Batch:
-    def __init__(self, bodies: list[Any], nbytes: int) -> None:
-        self.bodies = bodies
+    def __init__(self, frame: bytes, tasks: int, nbytes: int) -> None:
+        self.frame = frame
+        """Its bodies, packed: what they were made from is not held, and trying again packs none."""
+        self.tasks = tasks
         self.nbytes = nbytes
         self.confirmation: Confirmation | None = None
         self.done: asyncio.Future[None] | None = None
@@ -133,8 +136,8 @@ class Stream:
             if batch.confirmation is not None and batch.done is not None:
                 await asyncio.wait({batch.done}, timeout=CONFIRM_S)
                 if batch.done.done() and batch.confirmation.exception() is None:
-                    found.append((before + 1, before + len(batch.bodies)))
-            before += len(batch.bodies)
+                    found.append((before + 1, before + batch.tasks))
+            before += batch.tasks
         return found
 
     async def _finish(self) -> None:
@@ -174,7 +177,11 @@ class Stream:
                 await self._settle_first()
             else:
                 await self._pause(AGAIN_S, Problem(503, "Too much is held at once.", retry_s=1))
-        batch = _Batch(bodies, nbytes)
+        try:
+            batch = _Batch(*pack_batch(bodies), nbytes)
+        except ZQueueError as error:
+            self._room.give(nbytes)
+            raise problem_of(error) from None
         self._window.append(batch)
         self._try(batch)
 
@@ -182,8 +189,8 @@ class Stream:
         """Publish a batch. Whether that was possible shows when it is settled."""
         target = self._target
         try:
-            batch.confirmation = self._outlet.publish(
-                target.queue, batch.bodies, task=target.task, results=target.results
+            batch.confirmation = self._outlet.publish_packed(
+                target.queue, batch.frame, batch.tasks, task=target.task, results=target.results
             )
             batch.done = done_of(batch.confirmation)
         except QueueFull as full:
@@ -217,7 +224,7 @@ class Stream:
         self._window.popleft()
         self._room.give(batch.nbytes)
         self._taken_at = asyncio.get_running_loop().time()
-        self.accepted += len(batch.bodies)
+        self.accepted += batch.tasks
         if self.on_taken is not None and batch.confirmation is not None:
             await self.on_taken(batch.confirmation.tasks)
 

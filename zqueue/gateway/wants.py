@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
@@ -51,9 +52,8 @@ class Wants(NamedTuple):
     """Whether results are wanted as lines."""
 
 
-def read_wants(scope: Scope, kinds: tuple[str, ...]) -> Wants:
-    """What a post asks for. Raises `Problem`: 400, 415."""
-    given = dict(scope["headers"])
+def read_wants(given: Mapping[bytes, bytes], kinds: tuple[str, ...]) -> Wants:
+    """What a post asks for, by its headers. Raises `Problem`: 400, 415."""
     wants = _read_common(
         given.get(b"content-type", b""), given.get(b"prefer", b"")[:TEXT_BYTES_MAX],
         given.get(b"accept", b"")[:TEXT_BYTES_MAX], kinds,
