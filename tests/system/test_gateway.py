@@ -22,7 +22,9 @@ from tests.gateway.conftest import served
 from tests.system.conftest import StartBroker, StartWorkers
 from tests.system.harness import Process, Processes, free_port, rss_bytes, wait_until
 from zqueue.cli import cli
-from zqueue.gateway import Gateway
+from zqueue.client.everywhere import peek_at
+from zqueue.gateway import Gateway, posting
+from zqueue.report import peek_as_data
 
 pytestmark = pytest.mark.system
 
@@ -84,11 +86,27 @@ def test_a_gateway_whose_broker_is_killed_and_back(
     assert "Traceback" not in process.err
 
 
-def test_who_posts_while_the_broker_is_lost_is_told_at_once(start_broker: StartBroker) -> None:
+def test_who_posts_while_the_broker_is_lost_is_told_at_once(
+    start_broker: StartBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in (("LOOK_S", 0.05), ("LATE_S", 0.2), ("CONFIRM_S", 0.4)):
+        monkeypatch.setattr(posting, name, seconds)
     broker = start_broker()
     app = zqueue.App(broker.url, connect_timeout=600)
     with served(Gateway(app), broker.url) as client:
         assert client.post("/v1/queues/q", 1).status == 202
+        broker.process.send(signal.SIGSTOP)
+        got = client.post("/v1/queues/q", 2)
+        assert got.status == 503
+        assert "it may have been taken" in got.data["detail"]
+        got = client.post("/v1/queues/q", 3)
+        assert got.status == 503
+        assert "nothing of this was taken" in got.data["detail"]
+        broker.process.send(signal.SIGCONT)
+        wait_until(lambda: client.post("/v1/queues/q", 4).status == 202)
+        ((_, waiting),) = peek_at(broker.url, "q", limit=100)
+        bodies = {task["body"] for task in peek_as_data(waiting)["tasks"]}
+        assert bodies == {1, 2, 4}
         broker.process.kill()
         wait_until(lambda: app.producer.is_alone, what="the loss of the broker")
         got = client.post("/v1/queues/q", 2)

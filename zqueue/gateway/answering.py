@@ -22,7 +22,7 @@ from .fetching import JSON, Fetcher, outcome_of
 from .hearing import done_of
 from .outlet import Outlet
 from .overseeing import LETTERS_MAX, Overseer, as_data
-from .posting import Poster, Target
+from .posting import CONFIRM_S, Poster, Target, not_confirmed
 from .problems import Problem, problem_of
 from .repeats import Repeats
 from .room import Room
@@ -175,7 +175,10 @@ class Calls:
             confirmation = self._outlet.publish(
                 target.queue, [_with_trace(event, wants) for event in events]
             )
-            await done_of(confirmation)
+            done = done_of(confirmation)
+            await asyncio.wait({done}, timeout=CONFIRM_S)
+            if not done.done():
+                raise not_confirmed()
             confirmation.result()
         except ZQueueError as error:
             raise problem_of(error) from None

@@ -117,8 +117,7 @@ class Poster:
                 group.waiting = []
             for batch in group.under_way.values():
                 if now - batch.since > CONFIRM_S:
-                    _fail(batch.waiting, TimedOut(f"not confirmed within {CONFIRM_S:g} s: it may "
-                                                  "have been taken"))  # fmt: skip
+                    _fail(batch.waiting, not_confirmed())
         if self._groups:
             self._looking = self._loop.call_later(LOOK_S, self._look)
 
@@ -171,6 +170,11 @@ class Poster:
                 if not each.confirmed.done():
                     each.confirmed.set_result(future)
         self._let_go(group)
+
+
+def not_confirmed() -> TimedOut:
+    """Why who is on its way to a silent broker waits no longer."""
+    return TimedOut(f"not confirmed within {CONFIRM_S:g} s: it may have been taken")
 
 
 def _fail(batch: list[_Waiting], error: BaseException) -> None:
