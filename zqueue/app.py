@@ -122,7 +122,8 @@ class App(SendingApp):
             soft_timeout: seconds after which `TaskTimeout` is raised inside the function.
             retrying: ``retries``, ``backoff`` and ``backoff_max`` as for `App`; ``retry_on`` and
                 ``no_retry_on``: which exceptions are tried again, each a class or a tuple of them
-                (default: all, `TaskTimeout` among them).
+                (default: all, `TaskTimeout` among them). ``resubmit``: whether whoever submits it
+                sends it again if its result is lost (see `task_options`).
 
         Raises:
             ConfigError, InvalidName: a name is taken or cannot be, an option makes no sense.

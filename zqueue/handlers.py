@@ -58,6 +58,8 @@ class Handler:
     retry_on: tuple[type[BaseException], ...] = ()
     """What may be tried again, if it is none of the next."""
     no_retry_on: tuple[type[BaseException], ...] = ()
+    resubmit: bool = False
+    """Whether who sends it sends it again if its result is lost."""
     is_async: bool = dataclasses.field(init=False)
     """Whether it is a coroutine function."""
     is_timed: bool = dataclasses.field(init=False)
@@ -118,6 +120,7 @@ class Retrying(TypedDict, total=False):
     backoff_max: float | None
     retry_on: Exceptions
     no_retry_on: Exceptions
+    resubmit: bool | None
 
 
 class Retries:
@@ -137,6 +140,8 @@ class Retries:
         retries = fields["retries"]
         if type(retries) is not int or not 0 <= retries <= RETRIES_MAX:
             raise ConfigError(f"retries must be a number from 0 to {RETRIES_MAX}, not {retries!r}")
+        if type(fields.get("resubmit", False)) is not bool:
+            raise ConfigError(f"resubmit must be True or False, not {fields['resubmit']!r}")
         for name in ("backoff", "backoff_max"):
             fields[name] = min(check_seconds(fields[name], name), SPAN_MS_MAX / 1000)
         fields["retry_on"] = exceptions_of(given.get("retry_on", Exception), "retry_on")

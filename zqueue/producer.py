@@ -240,8 +240,7 @@ class Producer(LoopCalls):
         """`publish` for bodies that `wire.codec.pack_batch` has packed: trying again is cheap."""
         if options is not None and options.key is not None and tasks > 1:
             raise ConfigError("a key= is of one task: publish each with its own")
-        packed = b"" if options is None else options.pack()
-        lane = self._publisher.find(queue, task, results, packed)
+        lane = self._publisher.lanes.find(queue, task, results, options)
         if lane is None:
             lane = self._make_lane(queue, task, reply=results, options=options)
         futures = [TaskFuture[Any](lane) for _ in range(tasks if results else 0)]
@@ -356,8 +355,7 @@ class Producer(LoopCalls):
         timeout: float | None = None,
     ) -> Lane:
         """The lane of a queue, task and options. Raises `InvalidName`; with options as `send`."""
-        packed = b"" if options is None else options.pack()
-        lane = self._publisher.find(queue, task, reply, packed)
+        lane = self._publisher.lanes.find(queue, task, reply, options)
         if lane is None:
             lane = self._make_lane(queue, task, reply=reply, options=options)
             lane = self._exchange.add_lane(lane, timeout)

@@ -165,6 +165,8 @@ class Sending:
         self._queue = queue
         self._wait = wait
         self._own_tracer = tracer
+        if handler.resubmit and (options is None or options.resubmit is None):
+            options = (options or TaskOptions())._replace(resubmit=True)
         self._options = options
         find = functools.partial(_find_lane, app, queue, handler.name, tracer, options, wait)
         self._arguments = arguments or Arguments(handler.name, handler.function)

@@ -40,6 +40,7 @@ class Lane(NamedTuple):
     queue: str = "q"
     task: str = "t"
     options: bytes = b""
+    resubmit: bool = False
 
 
 class Living:

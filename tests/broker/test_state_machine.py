@@ -74,6 +74,7 @@ class Lane(NamedTuple):
     queue: str
     task: str
     options: bytes = b""
+    resubmit: bool = False
 
 
 class Broken(Network):

@@ -31,6 +31,14 @@ def test_units(asked: dict[str, Any], options: TaskOptions) -> None:
     assert unpack_options(options.pack()) == options
 
 
+def test_no_broker_is_told_what_its_producer_will_do() -> None:
+    options = task_options(resubmit=True)
+    assert options is not None
+    assert options.pack() == b""
+    more = options._replace(retries=2)
+    assert unpack_options(more.pack()) == TaskOptions(retries=2)
+
+
 def test_nothing_asked_for_is_nothing() -> None:
     assert task_options() is None
     assert task_options(delay=None, key=None) is None
@@ -39,6 +47,7 @@ def test_nothing_asked_for_is_nothing() -> None:
 @pytest.mark.parametrize(
     "asked",
     [
+        {"resubmit": 1},
         {"delay": -1},
         {"delay": math.inf},
         {"delay": "1"},

@@ -46,6 +46,7 @@ class Lane(NamedTuple):
     queue: str = "q"
     task: str = "t"
     options: bytes = b""
+    resubmit: bool = False
 
 
 def told(event: Any) -> Any:

@@ -11,12 +11,13 @@ from zqueue.client.connection import WINDOW_BATCHES, Connection
 from zqueue.client.lane import Lane
 from zqueue.client.moves import GRACE_S, UNHEARD_S, Moves
 from zqueue.client.names import ROW_NUMBERS
-from zqueue.client.sent import ResultsCame, ResultsLost, Sent
+from zqueue.client.sent import RESUBMITS_MAX, Resubmitted, ResultsCame, ResultsLost, Sent
 from zqueue.wire.codec import pack
 from zqueue.wire.headers import decode, encode
 from zqueue.wire.messages import (
     CANCELLED,
     MOVED,
+    OPEN,
     REPLY,
     RESULTS,
     UNKNOWN_PEER,
@@ -29,6 +30,7 @@ from zqueue.wire.messages import (
     Welcome,
     Withdraw,
 )
+from zqueue.wire.options import TaskOptions
 
 OWNER: Any = None
 BODY = pack([1, 2])
@@ -301,3 +303,78 @@ class TestResults:
         two.handle()
         assert two.all[0].is_awaiting()
         assert two.moves.next_deadline() is None
+
+
+class TestResubmit:
+    """What may run twice goes out again if its results are lost."""
+
+    @pytest.fixture
+    def sent(self, two: Brokers) -> Sent:
+        """Confirmed by the first broker, and one of its two tasks is over."""
+        two.lane = Lane(OWNER, "q", "t", reply=True, options=TaskOptions(resubmit=True))
+        sent = two.publish(0, Reply())
+        two.say(0, Confirm([1, 1]))
+        two.say(0, Result(1, 0, 1, RESULTS), pack([7]))
+        two.sent(0)
+        return sent
+
+    def lose(self, two: Brokers, row: int) -> None:
+        two.give_up(row)
+        two.now += GRACE_S
+        two.moves.tick(two.now)
+        two.handle()
+
+    def test_to_another_broker_under_its_number(self, two: Brokers, sent: Sent) -> None:
+        self.lose(two, 0)
+        assert isinstance(two.events[-1], Resubmitted)
+        assert two.numbers(1) == [(1, MOVED | REPLY)]
+        two.say(1, Confirm([1, 1]))
+        two.say(1, Result(1, 0, 2, RESULTS), pack([0, 8]))
+        assert two.events[-1].last
+        assert not sent.open
+        assert [each._kept_bytes for each in two.all] == [0, 0]
+
+    def test_what_comes_late_from_the_first_counts(self, two: Brokers, sent: Sent) -> None:
+        self.lose(two, 0)
+        two.welcome(0)
+        assert two.sent(0) == [Withdraw([1, 1])]
+        two.say(0, Result(1, 1, 1, RESULTS), pack([8]))
+        assert not sent.open
+
+    def test_to_the_broker_that_comes_in_its_place(self, two: Brokers, sent: Sent) -> None:
+        two.give_up(0)
+        two.welcome(0, b"new")
+        assert two.numbers(0) == [(1, REPLY)]
+
+    def test_to_the_same_broker_if_only_the_connection_was_lost(
+        self, two: Brokers, sent: Sent
+    ) -> None:
+        """Which has no result of it any more, and knows its number."""
+        two.say(0, Refuse(UNKNOWN_PEER, 0, ""))
+        two.welcome(0)
+        two.sent(0)
+        two.say(0, Result(1, 0, 0, OPEN))
+        assert two.numbers(0) == [(2, REPLY)]
+        two.say(0, Result(2, 0, 2, RESULTS), pack([7, 8]))
+        assert not sent.open
+
+    def test_a_few_times(self, two: Brokers, sent: Sent) -> None:
+        for life in range(RESUBMITS_MAX):
+            two.give_up(0)
+            two.welcome(0, b"life %d" % life)
+            ((number, _),) = two.numbers(0)
+            two.say(0, Confirm([number, number]))
+        assert sent.resubmits == 0
+        two.give_up(0)
+        two.welcome(0, b"another")
+        assert any(isinstance(event, ResultsLost) for event in two.events)
+
+    def test_no_more_is_kept_than_there_is_room_for(
+        self, two: Brokers, sent: Sent, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("zqueue.client.connection.KEPT_BYTES_MAX", len(BODY))
+        other = two.publish(0, Reply())
+        two.say(0, Confirm([2, 2]))
+        assert (bool(sent.frames), bool(other.frames)) == (True, False)
+        self.lose(two, 0)
+        assert [type(event) for event in two.events[-2:]] == [Resubmitted, ResultsLost]

@@ -203,8 +203,8 @@ class Publishing(RuleBasedStateMachine):
             self.streams.append((lane, stream, [], []))
             return lane
         reply = kind == "submit"
-        lane = self.publisher.find(queue, "t", reply) or Lane(Owner(), queue, "t", reply=reply)
-        return self.publisher.add(lane)
+        found = self.publisher.lanes.find(queue, "t", reply)
+        return self.publisher.add(found or Lane(Owner(), queue, "t", reply=reply))
 
     # --- rules: callers ---
 
@@ -511,7 +511,7 @@ class TestOptions:
         publisher, broker = self.make()
         for number in range(100):
             lane = publisher.add(self.lane(number))
-            assert publisher.find("q", "t", False, lane.options) is lane
+            assert publisher.lanes.find("q", "t", False, TaskOptions(key=str(number))) is lane
             self.send(publisher, lane)
         assert len(list(publisher.lanes)) == 100
         self.confirm(publisher, broker)

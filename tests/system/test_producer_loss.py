@@ -137,6 +137,19 @@ def test_a_map_over_a_restarted_broker_fails_and_does_not_hang(broker, load):
     assert [type(error) for error in caught] == [zqueue.ResultLost]
 
 
+def test_what_may_run_twice_is_sent_again_where_the_broker_is_lost(broker, load, workers):
+    """A single result, and those of a map; nobody asks for it."""
+    jobs = load(broker, "jobs.py")
+    futures = [jobs.echo.options(resubmit=True).submit(number) for number in range(20)]
+    lost = jobs.echo.submit(20)
+    jobs.app.flush()
+    broker.restart()
+    with pytest.raises(zqueue.ResultLost):
+        lost.result(DEADLINE_S)
+    workers(broker, "jobs.py", 1)
+    assert [future.result(DEADLINE_S) for future in futures] == list(range(20))
+
+
 def test_results_on_their_way_survive_the_loss_of_a_producer_s_connection(
     start_broker, workers, load, record
 ):

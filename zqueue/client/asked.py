@@ -22,6 +22,7 @@ class Asked(TypedDict, total=False):
     backoff_max: float | None
     key: str | None
     key_window: float | None
+    resubmit: bool | None
 
 
 def task_options(
@@ -34,6 +35,7 @@ def task_options(
     backoff_max: float | None = None,
     key: str | None = None,
     key_window: float | None = None,
+    resubmit: bool | None = None,
 ) -> TaskOptions | None:
     """Options for tasks that are sent; None if there are none.
 
@@ -47,6 +49,8 @@ def task_options(
         backoff_max: seconds that it waits before any of these at most.
         key: a text that names the task, 1 to 256 bytes as UTF-8.
         key_window: seconds for which the key counts.
+        resubmit: whether it is sent again, some times at most, if its result is lost with a broker
+            or a connection (`ResultLost`). For tasks that may run twice.
 
     Raises `ConfigError`: one of them makes no sense, or two of them together do not.
     """
@@ -63,6 +67,7 @@ def task_options(
         retries=None if retries is None else check_retries(retries),
         backoff_ms=_ms(backoff, "backoff"),
         backoff_max_ms=_ms(backoff_max, "backoff_max"),
+        resubmit=None if resubmit is None else check_resubmit(resubmit),
     )
     return None if options == _NOTHING else options
 
@@ -74,6 +79,13 @@ def check_retries(value: Any) -> int:
     """A number of retries. Raises `ConfigError`."""
     if type(value) is not int or not 0 <= value <= RETRIES_MAX:
         raise ConfigError(f"retries must be a number from 0 to {RETRIES_MAX}, not {value!r}")
+    return value
+
+
+def check_resubmit(value: Any) -> bool:
+    """Whether to send something again. Raises `ConfigError`."""
+    if type(value) is not bool:
+        raise ConfigError(f"resubmit must be True or False, not {value!r}")
     return value
 
 

@@ -50,6 +50,7 @@ from .sent import (
     ConnectionEvent,
     Postponed,
     Progressed,
+    Resubmitted,
     ResultsCame,
     ResultsLost,
     Sent,
@@ -63,6 +64,10 @@ batches of 128 KiB at most 64 MiB that wait for a confirm."""
 
 RETRY_LOW_S, RETRY_HIGH_S = 0.01, 0.5
 """Pauses before a full queue is tried again, seconds."""
+
+KEPT_BYTES_MAX = 64 << 20
+"""Bodies that are kept after their confirm, to be sent again if results are lost. Beyond that none
+are: it is the memory of the user's program."""
 
 ON_THEIR_WAY = "the connection broke while results were on their way"
 
@@ -103,6 +108,8 @@ class Connection(Conversation[ConnectionEvent]):
         """What goes out again at `_retry_at`: a part of what is unconfirmed."""
         self._retry = Backoff(random, low_s=RETRY_LOW_S, high_s=RETRY_HIGH_S)
         self._retry_at = 0.0
+        self._kept_bytes = 0
+        """Of confirmed batches that may be sent again."""
         self._gone = Gone(self.link, self.has_numbered)
         self._now = 0.0
 
@@ -165,9 +172,7 @@ class Connection(Conversation[ConnectionEvent]):
 
     def _keep(self, sent: Sent, now: float) -> None:
         self.sent[sent.sequence] = sent
-        self.unconfirmed += 1
-        self.unconfirmed_tasks += sent.tasks
-        self.unconfirmed_bytes += sent.nbytes
+        self._count(sent)
         if self.link.is_ready:
             self.link.out.append(sent.to_send(now))
 
@@ -385,6 +390,9 @@ class Connection(Conversation[ConnectionEvent]):
             self._take(sent, message, frame)
 
     def _lose(self, sent: Sent, text: str) -> None:
+        if sent.resubmits and sent.confirmed and sent.frames:
+            self._resubmit(sent, is_there=text is ON_THEIR_WAY)
+            return
         sent.open = 0
         self._forget(sent)
         self._events.append(ResultsLost(sent, text))
@@ -392,9 +400,32 @@ class Connection(Conversation[ConnectionEvent]):
     def _settle(self, sent: Sent) -> None:
         """The broker took it, or never will."""
         sent.confirmed = True
-        sent.frames = []
+        if sent.resubmits and sent.open and self._kept_bytes + sent.nbytes <= KEPT_BYTES_MAX:
+            self._kept_bytes += sent.nbytes
+        else:
+            sent.frames = []
         self._uncount(sent)
         self._forget(sent)
+
+    def _resubmit(self, sent: Sent, *, is_there: bool) -> None:
+        """It goes out again: to the broker that comes, or to another one (`moves`). The one that is
+        there still would know its number."""
+        self._kept_bytes -= sent.nbytes
+        sent.again()
+        if is_there:
+            del self.sent[sent.sequence]
+            self._gone.add(sent)
+            sent.sequence = self._next_sequence
+            self._next_sequence += 1
+            self._keep(sent, self._now)
+        else:
+            self._count(sent)
+        self._events.append(Resubmitted(sent))
+
+    def _count(self, sent: Sent) -> None:
+        self.unconfirmed += 1
+        self.unconfirmed_tasks += sent.tasks
+        self.unconfirmed_bytes += sent.nbytes
 
     def _uncount(self, sent: Sent) -> None:
         self.unconfirmed -= 1
@@ -406,3 +437,6 @@ class Connection(Conversation[ConnectionEvent]):
         """If nothing of it is to come, it has ended."""
         if sent.confirmed and not sent.open:
             self.sent.pop(sent.sequence, None)
+            if sent.frames:
+                self._kept_bytes -= sent.nbytes
+                sent.frames = []

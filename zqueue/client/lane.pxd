@@ -11,7 +11,7 @@ cdef class Lane:
     cdef Packer _packer
     cdef readonly object queue, task, window, options, key
     cdef public object home
-    cdef readonly bint reply, is_alone, is_delayed
+    cdef readonly bint reply, is_alone, is_delayed, resubmit
     cdef readonly int state
     cdef readonly Py_ssize_t in_flight
     cdef bint _is_empty, _is_hurried

@@ -124,6 +124,7 @@ class Lane:
         self.reply = reply or stream is not None
         self.options = b"" if options is None else options.pack()
         """As they travel."""
+        self.resubmit = bool(asked.resubmit)
         self.state: int = LaneState.WAITING
         self.in_flight = 0
         """Batches that are not confirmed."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..wire.options import TaskOptions
 from .lane import Lane
 
 LANES_MAX = 1024
 """No more lanes of options are made while there are so many of all kinds: each distinct key or time
 has one until its tasks are confirmed."""
 
-LaneKey = tuple[str, str, bool, bytes]
-"""Queue, task, whether results are wanted, and packed options."""
+LaneKey = tuple[str, str, bool, bytes, bool]
+"""Queue, task, whether results are wanted, packed options, and whether it is sent again."""
 
 
 def _key_of(lane: Lane) -> LaneKey:
-    return lane.queue, lane.task, lane.reply, lane.options
+    return lane.queue, lane.task, lane.reply, lane.options, lane.resubmit
 
 
 class Lanes:
@@ -36,9 +37,13 @@ class Lanes:
         yield from self._streams
         yield from self._parted
 
-    def find(self, queue: str, task: str, reply: bool, options: bytes) -> Lane | None:
-        """The one that is shared by all who send so. ``options`` are packed."""
-        return self._shared.get((queue, task, reply, options))
+    def find(
+        self, queue: str, task: str, reply: bool, options: TaskOptions | None = None
+    ) -> Lane | None:
+        """The one that is shared by all who send so."""
+        if options is None:
+            return self._shared.get((queue, task, reply, b"", False))
+        return self._shared.get((queue, task, reply, options.pack(), bool(options.resubmit)))
 
     def share(self, lane: Lane) -> Lane:
         """A new one, or that which is shared already."""

@@ -82,9 +82,9 @@ class Moves:
             gone_at = self._gone_at.setdefault(connection, now + UNHEARD_S)
             if gone_at <= now:
                 self._choice.given_up.add(connection)
+                if gone_at + GRACE_S <= now and connection.may_lose_confirmed():
+                    connection.lose_confirmed("and its memory queues with it")
                 happened |= self._move_all(connection, now)
-            if gone_at + GRACE_S <= now and connection.may_lose_confirmed():
-                connection.lose_confirmed("and its memory queues with it")
         return happened
 
     def next_deadline(self) -> float | None:

@@ -42,6 +42,7 @@ from .sent import (
     EarlierCame,
     Postponed,
     Progressed,
+    Resubmitted,
     ResultsCame,
     ResultsLost,
     Sent,
@@ -91,10 +92,6 @@ class Publisher:
         return f"<Publisher {self.state.name.lower()}: {self.connections}>"
 
     # --- lanes ---
-
-    def find(self, queue: str, task: str, reply: bool, options: bytes = b"") -> Lane | None:
-        """The lane that is shared by all who send so. ``options`` are packed."""
-        return self.lanes.find(queue, task, reply, options)
 
     def add(self, lane: Lane) -> Lane:
         """A new lane, or the one that is shared already."""
@@ -284,6 +281,8 @@ class Publisher:
                 connection.report({"confirm": self._confirms.take().to_wire()})
         elif isinstance(event, ResultsCame | Progressed):
             self.endings.append(Ending(event.sent.reply, event))
+        elif isinstance(event, Resubmitted):
+            self._numbered(connection, event.sent)
         elif isinstance(event, ResultsLost):
             self.endings.append(Ending(event.sent.reply, ResultLost(event.text)))
         elif isinstance(event, BatchRefused):

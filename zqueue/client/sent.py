@@ -13,11 +13,16 @@ EMPTY = b"\x90"
 """A batch without a body, which every broker refuses."""
 
 
+RESUBMITS_MAX = 3
+"""How often a batch is sent again whose results were lost. Whoever loses more brokers than that
+within one task wants to know."""
+
+
 class Sent:
     """A published batch."""
 
     __slots__ = ("been", "born", "confirmed", "doubtful", "frames", "holder", "known", "lane",
-                 "moved", "nbytes", "open", "owed", "promise", "reply", "resent",
+                 "moved", "nbytes", "open", "owed", "promise", "reply", "resent", "resubmits",
                  "results_to_come", "sequence", "since", "tasks", "withdrawn")  # fmt: skip
 
     def __init__(
@@ -58,6 +63,8 @@ class Sent:
         """Results that are still to come, as the broker said when we asked (`Await`); None: we have
         not asked since we were welcomed. Some may be of tasks that ran again, and whose result came
         before."""
+        self.resubmits = RESUBMITS_MAX if reply is not None and lane.resubmit else 0
+        """How often it may be sent again because its results were lost."""
         self.resent = False
         """Whether a broker may have taken it, and sent its results, without our hearing of it."""
         self.doubtful = False
@@ -81,6 +88,13 @@ class Sent:
         self.doubtful = self.doubtful or bool(self.frames[0])
         self.frames[0] = b""
         self.owed = 0 if self.reply is None else (1 << self.tasks) - 1
+
+    def again(self) -> None:
+        """Its results were lost: it is unconfirmed again."""
+        self.resubmits -= 1
+        self.confirmed = self.resent = False
+        self.results_to_come = self.known = self.promise = None
+        self.leaves_its_broker()
 
     def withdraw(self, error: ZQueueError) -> None:
         """Have no body of it sent any more. A broker that has taken it before confirms the number,
@@ -151,6 +165,12 @@ class ResultsLost(NamedTuple):
     text: str
 
 
+class Resubmitted(NamedTuple):
+    """The results of this batch were lost, and it goes out again, as its tasks may run twice."""
+
+    sent: Sent
+
+
 class AlreadyKnown(NamedTuple):
     """A task was not put in its queue, for another one has its key."""
 
@@ -181,6 +201,7 @@ class Dismissed(NamedTuple):
 
 
 ConnectionEvent = (
-    Confirmed | BatchRefused | Postponed | ResultsCame | Progressed | ResultsLost | AlreadyKnown
+    Confirmed | BatchRefused | Postponed | ResultsCame | Progressed | ResultsLost | Resubmitted
+    | AlreadyKnown
     | EarlierCame | Answered | Dismissed
 )  # fmt: skip

@@ -50,10 +50,14 @@ class TaskOptions(NamedTuple):
     that follows."""
     backoff_max_ms: int | None = None
     """And never longer than that, milliseconds."""
+    resubmit: bool | None = None
+    """Whether its producer sends it again if its result is lost. No broker is told."""
 
     def pack(self) -> bytes:
-        """The map of what was asked for."""
-        return pack({name: value for name, value in self._asdict().items() if value is not None})
+        """The map of what was asked for; no bytes: nothing that a broker is told."""
+        asked = self._replace(resubmit=None)._asdict()
+        told = {name: value for name, value in asked.items() if value is not None}
+        return pack(told) if told else b""
 
     def apart(self) -> tuple[int, TaskOptions]:
         """The time that was asked for, as one number, and the rest (see `timed`)."""
