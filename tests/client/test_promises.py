@@ -247,7 +247,7 @@ def test_options_are_of_no_account_for_what_is_withdrawn(ready):
     ready.hear(Refuse("full", 1, "full"))
     assert len(ready.connection.to_send()[0]) == 2
     ready.hear(Refuse("malformed", 1, ""))
-    assert ready.publisher.find("q", "t", False, lane.options) is None  # It is idle: forgotten.
+    assert lane not in ready.publisher.lanes, "it is idle: forgotten"
 
 
 def test_at_the_end_each_has_its_answer(ready):

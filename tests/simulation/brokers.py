@@ -43,9 +43,12 @@ DELIVER, REFUSE = 21, 3
 class BrokerHost(Process):
     """One life of the broker."""
 
-    def __init__(self, system: System, number: int) -> None:
+    def __init__(self, system: System, number: int, site: int) -> None:
         super().__init__(system.world, f"broker-{number}")
         self._system = system
+        self.site = site
+        """Which of several it is."""
+        self.network = system.networks[site]
         self._history = system.history
         self._entries: dict[int, list[int]] = {}
         """Tasks of entries that this broker put."""
@@ -54,7 +57,7 @@ class BrokerHost(Process):
         and not stored is back, so that may be more than a queue takes."""
         self.storing: Storing | None = None
         self.protocol = self._make(number)
-        self.hub = system.network.listen(self)
+        self.hub = self.network.listen(self)
         self.protocol.dead.__class__ = type(  # type: ignore[assignment]
             "Watched",
             (DeadLetters,),
@@ -73,7 +76,7 @@ class BrokerHost(Process):
 
     def _make(self, number: int) -> BrokerProtocol:
         limits, first_lease = self._system.plan.limits, number << 40
-        disk = self._system.disk
+        disk = self._system.disks[self.site]
         if disk is None:
             broker = BrokerProtocol(
                 b"%08d" % number, limits, first_lease=first_lease, egress=EGRESS
@@ -207,7 +210,7 @@ class BrokerHost(Process):
     def sync_s(self) -> float:
         """How long the disk takes this time."""
         seconds = self.world.random.expovariate(1 / self._system.plan.sync_s)
-        disk = self._system.disk
+        disk = self._system.disks[self.site]
         if disk is not None:
             disk.slowest_s = max(disk.slowest_s, seconds)
         return seconds
@@ -218,7 +221,7 @@ class BrokerHost(Process):
         self.kill()
 
     def ended(self) -> None:
-        self._system.network.hang_up(self.hub)
+        self.network.hang_up(self.hub)
         self._system.broker_ended(self)
 
     # --- what is observed ---
@@ -243,7 +246,8 @@ class BrokerHost(Process):
         self, queue: Queue, batch: Batch, first: int, count: int, outcome: Outcome, *rest: Any
     ) -> None:
         producer, number = batch.frame.origin, batch.frame.sequence
-        if outcome is ON_CANCELLED and isinstance(producer, ProducerPeer):
+        is_one = self._system.plan.brokers == 1  # With several it was withdrawn: another has it.
+        if is_one and outcome is ON_CANCELLED and isinstance(producer, ProducerPeer):
             start = batch.first + first
             for task in self._system.tasks_of(producer.id, number)[start : start + count]:
                 self._history.add(Cancelled(self.world.now, task))
@@ -255,7 +259,7 @@ class BrokerHost(Process):
 
     def _delivers(self, frames: list[bytes]) -> None:
         for frame in frames[1:]:
-            self._system.delivered([body[0] for body in unpack_bodies(frame)])
+            self._system.delivered([body[0] for body in unpack_bodies(frame)], self.name)
 
     def _refuses(self, peer: bytes, frames: list[bytes]) -> None:
         message = decode(frames[0])
@@ -277,7 +281,7 @@ class BrokerHost(Process):
                 self._found[name] = min(held, self._found.get(name, held))
         for worker in protocol.roster.workers.values():
             if worker.in_flight > CONCURRENCY:
-                most = max(CONCURRENCY, system.protocols[worker.id].most)
+                most = max(CONCURRENCY, system.protocols[worker.id, self.site].most)
                 self._history.add(Measured(now, f"in flight to {worker!r}", worker.in_flight, most))
 
 

@@ -17,17 +17,22 @@ from zqueue.broker.cancelling import Wanted
 from zqueue.broker.journal import Journal
 from zqueue.broker.keys import Keys
 from zqueue.broker.recovery import Recovery
+from zqueue.client import moves
 from zqueue.client.connection import Connection
+from zqueue.client.gone import Gone
+from zqueue.client.sent import Sent
 from zqueue.core.batch import Batch
 from zqueue.core.records import Found
 from zqueue.store import format as store_format
 from zqueue.store import survey, writer
 from zqueue.store.reader import Reader
 from zqueue.store.segments import Ledger
+from zqueue.wire.headers import decode, encode
 from zqueue.wire.link import Connected, LinkEvent
-from zqueue.wire.messages import DONE
+from zqueue.wire.messages import DONE, Publish
 from zqueue.worker import pool
 from zqueue.worker.desk import Desk
+from zqueue.worker.links import Links
 from zqueue.worker.pool import STOPPED, Child, Departure
 from zqueue.worker.work import CallRow
 
@@ -188,6 +193,44 @@ def over_not_pressed() -> Context:
     return mock.patch.object(machine, "OVER_WAITS_S", 1000.0)
 
 
+def withdraw_forgotten() -> Context:
+    """A broker that is back is not told what went elsewhere."""
+    return mock.patch.object(Gone, "tell", return_value=None)
+
+
+def moved_twice() -> Context:
+    """What one broker has no room for, or does not confirm, goes to another one twice."""
+    move = moves._move
+
+    def twice(sent: Sent, connection: Connection, other: Connection, now: float) -> None:
+        move(sent, connection, other, now)
+        header, *frames = sent.to_send(now)
+        again = decode(header)
+        assert isinstance(again, Publish)
+        again = again._replace(sequence=again.sequence + (1 << 39))
+        other.link.out.append([encode(again), *frames])
+
+    return mock.patch.object(moves, "_move", twice)
+
+
+def dropped_when_named_no_more() -> Context:
+    """A broker that is taken from the list is left at once, whatever it has of ours."""
+    return mock.patch.object(Connection, "is_done", return_value=True)
+
+
+def leases_dropped_when_named_no_more() -> Context:
+    """A worker leaves such a broker while it runs tasks of it, and settles nothing."""
+    leave = Links.leave
+
+    def at_once(links: Links, protocol: Any, leaves: bool = True) -> None:
+        leave(links, protocol, leaves)
+        if leaves:
+            protocol._leases.clear()
+            links._holders.clear()
+
+    return mock.patch.object(Links, "leave", at_once)
+
+
 BUGS: dict[str, Bug] = {
     bug.__name__.replace("_", "-"): bug
     for bug in (
@@ -198,6 +241,15 @@ BUGS: dict[str, Bug] = {
         over_not_pressed,
     )
 }  # fmt: skip
+
+SEVERAL: dict[str, Bug] = {
+    bug.__name__.replace("_", "-"): bug
+    for bug in (
+        withdraw_forgotten, moved_twice, dropped_when_named_no_more,
+        leases_dropped_when_named_no_more,
+    )
+}  # fmt: skip
+"""Those that show only with several brokers."""
 
 BROKER_DIES = frozenset({"kill broker", "kill midway", "kill writing", "disk error"})
 

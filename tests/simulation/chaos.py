@@ -18,7 +18,9 @@ from zqueue.wire.messages import (
     Control,
 )
 
+from .brokers import BrokerHost
 from .history import Jumped
+from .network import Port
 from .system import System
 from .workers import WorkerHost
 from .world import Process
@@ -55,6 +57,18 @@ class Chaos:
     def _one(self, candidates: Sequence[T]) -> T | None:
         return self._random.choice(candidates) if candidates else None
 
+    def _broker(self) -> BrokerHost:
+        brokers = self._system.brokers
+        return self._random.choice([*brokers.values()]) if len(brokers) > 1 else brokers[0]
+
+    def _ports(self) -> list[Port]:
+        return [port for network in self._system.networks for port in network.ports]
+
+    def _name(self) -> None:
+        """Somebody writes another list of brokers. They all stay where they are."""
+        sites = [*range(self._system.plan.brokers)]
+        self._system.name(self._random.sample(sites, self._random.randint(1, len(sites))))
+
     def _workers(self) -> list[WorkerHost]:
         return [
             child
@@ -83,7 +97,7 @@ class Chaos:
         self._kill(self._one(self._system.supervisors))
 
     def _kill_broker(self) -> None:
-        self._kill(self._system.broker)
+        self._kill(self._broker())
 
     def _kill_midway(self) -> None:
         """In the middle of a turn, between two things that it does."""
@@ -101,22 +115,22 @@ class Chaos:
 
     def _cut(self) -> None:
         """A connection breaks."""
-        port = self._one(self._system.network.ports)
+        port = self._one(self._ports())
         if port is not None and port.pipe.wire is not None:
             self._fault("cut", port.process, NOTICED_S)
-            self._system.network.cut(port.pipe.wire)
+            port.network.cut(port.pipe.wire)
 
     def _stall(self) -> None:
-        port = self._one(self._system.network.ports)
+        port = self._one(self._ports())
         if port is not None and port.pipe.wire is not None:
             up, down = self._random.choice(((True, False), (False, True), (True, True)))
             seconds = self._random.choice((0.2, 2.0, 6.0))
             self._fault("stall", port.process, seconds)
-            self._system.network.stall(port.pipe.wire, seconds, up=up, down=down)
+            port.network.stall(port.pipe.wire, seconds, up=up, down=down)
 
     def _partition(self) -> None:
         """Some peers are cut off from the broker for a while."""
-        network = self._system.network
+        network = self._broker().network
         seconds = self._random.choice((0.5, 3.0, 8.0))
         for port in network.ports:
             if port.pipe.wire is not None and self._random.random() < 0.6:
@@ -140,7 +154,7 @@ class Chaos:
 
     def _control(self) -> None:
         """Somebody pauses, drains or resumes a queue."""
-        broker = self._system.broker
+        broker = self._broker()
         if broker.is_alive and not broker.is_frozen:
             action = self._random.choice((PAUSE, DRAIN, RESUME))
             frames = [encode(Control(action, self._random.choice("abc")))]
@@ -149,7 +163,7 @@ class Chaos:
 
     def _letters(self) -> None:
         """Somebody replays all dead letters, or drops those of a queue."""
-        broker = self._system.broker
+        broker = self._broker()
         if broker.is_alive and not broker.is_frozen:
             message = Control(*self._random.choice(((REPLAY, ""), (DROP, ""))))
             broker.protocol.receive(b"admin", "", [encode(message)], broker.clock())
@@ -170,33 +184,33 @@ class Chaos:
             broker.wake()
 
     def _stop_broker(self) -> None:
-        broker = self._system.broker
+        broker = self._broker()
         if broker.is_alive:
             broker.stop()
 
     def _flip(self) -> None:
         """A bit is another than it was, the next time that the disk is read."""
-        if self._system.disk is not None:
-            self._system.disk.is_flipping = True
+        if self._system.disks[0] is not None:
+            self._system.disks[0].is_flipping = True
 
     def _kill_writing(self) -> None:
         """The broker dies between two of the next writes, syncs and renames of its store."""
-        if self._system.disk is not None:
-            self._system.disk.calls_left = self._random.randint(0, 10)
+        if self._system.disks[0] is not None:
+            self._system.disks[0].calls_left = self._random.randint(0, 10)
 
     def _disk_error(self) -> None:
-        if self._system.disk is not None:
-            self._system.disk.fails_after = self._random.randint(0, 10)
+        if self._system.disks[0] is not None:
+            self._system.disks[0].fails_after = self._random.randint(0, 10)
 
     def _disk_full(self) -> None:
-        disk = self._system.disk
+        disk = self._system.disks[0]
         if disk is not None:
             disk.room = 0
             self._world.after(self._random.choice((0.5, 3.0)), self._make_room)
 
     def _make_room(self) -> None:
-        if self._system.disk is not None:
-            self._system.disk.room = 1 << 60
+        if self._system.disks[0] is not None:
+            self._system.disks[0].room = 1 << 60
 
     def _jump(self) -> None:
         seconds = self._random.choice((-60.0, -5.0, 5.0, 7_200.0))
@@ -224,4 +238,5 @@ class Chaos:
         "cancel": _cancel,
         "stop broker": _stop_broker,
         "flip": _flip,
+        "name": _name,
     }

@@ -30,11 +30,12 @@ CANCELLED = "**What is cancelled does not run.**"
 NEIGHBOURS = "those that were sent with it stay where they are"
 KEY = "The first task that a queue takes under a key has it for the window"
 OVER = "written with the next commit, 0.1 s later at the latest"
+FORGET = "it is told to forget what is still ready of that"
 PLAIN = "a batch is over when it is taken from its queue for a puller"
 
 SENTENCES = (
     LOST, ENDS, INVENTED, TWICE, ONCE, ORDER, BOUNDS, OUTCOME, RESULT, FAILURE, CULPRIT, EARLY,
-    LATE, CANCELLED, NEIGHBOURS, KEY, PLAIN, OVER,
+    LATE, CANCELLED, NEIGHBOURS, KEY, PLAIN, OVER, FORGET,
 )  # fmt: skip
 
 INFINITY = float("inf")
@@ -68,6 +69,7 @@ def check(history: History) -> Iterator[Violation]:
     yield from _only_what_is_cancelled_is(facts)
     yield from _a_key_is_of_one_task(facts)
     yield from _nothing_leaves_twice(facts)
+    yield from _what_went_elsewhere_is_forgotten(facts)
 
 
 def _nothing_is_lost(facts: Facts) -> Iterator[Violation]:
@@ -94,7 +96,8 @@ def _nothing_is_invented(facts: Facts) -> Iterator[Violation]:
 def _nothing_is_twice_without_reason(facts: Facts) -> Iterator[Violation]:
     for task, runs in facts.began.items():
         if len(runs) > 1 and task in facts.sent:
-            reasons = facts.hits(task, runs[-1].at) + facts.sent_again(task, runs[-1].at)
+            reasons = facts.hits(task, runs[-1].at) + facts.given_up_brokers(task, runs[-1].at)
+            reasons += facts.sent_again(task, runs[-1].at)
             reasons += facts.replayed.count(task)
             reasons += sum(end.how == "retry" for end in facts.ended[task])
             if len(runs) - 1 > reasons:
@@ -114,6 +117,8 @@ def _nothing_is_taken_twice(facts: Facts) -> Iterator[Violation]:
 def _what_is_over_stays_over(facts: Facts) -> Iterator[Violation]:
     """Whoever heard of a result knows that the broker knew; later it is on its disk."""
     brokers = [fault for fault in facts.faults if fault.whom.startswith("broker")]
+    if facts.history.brokers > 1:
+        return  # Another one may have had it, too.
     if not facts.history.durable or any(fault.kind == "freeze" for fault in brokers):
         return
     for task, all_told in facts.told.items():
@@ -311,3 +316,20 @@ def _nothing_leaves_twice(facts: Facts) -> Iterator[Violation]:
             # What was not confirmed, or not stored, the next broker has, too.
             if not deaths:
                 yield Violation(PLAIN, f"task {task} left {len(events)} times")
+
+
+HEARD_S = 1.0
+"""How long a message may be on its way where nothing befalls its ends."""
+
+
+def _what_went_elsewhere_is_forgotten(facts: Facts) -> Iterator[Violation]:
+    for told in facts.withdrawn:
+        handed_out = [e.at for e in facts.handed_out[told.task] if e.broker == told.broker]
+        if not handed_out or min(handed_out) <= told.at + HEARD_S:
+            continue  # A worker had it by then: that runs, and may come again.
+        if any(e.task == told.task and e.broker != told.broker for e in facts.withdrawn):
+            continue  # It went away again, and perhaps came back, as a new one.
+        whom = {told.broker, facts.sent[told.task].producer}
+        if not any(f.whom in whom and f.at > told.at - HEARD_S for f in facts.faults):
+            text = f"task {told.task} was handed out by {told.broker} at {min(handed_out):.3f}"
+            yield Violation(FORGET, f"{text}, which heard at {told.at:.3f} that it is not to be")

@@ -28,6 +28,7 @@ from .history import (
     Sent,
     Told,
     Unwanted,
+    Withdrawn,
 )
 
 GIVEN_UP = frozenset({"WorkerLost", "TaskTimeout", "UnknownTask", "Expired", "CancelledError"})
@@ -70,6 +71,7 @@ class Facts:
         self.dead: ByTask[Dead] = _by_task(events[Dead])
         self.handed_out: ByTask[HandedOut] = _by_task(events[HandedOut])
         self.cancelled: ByTask[Cancelled] = _by_task(events[Cancelled])
+        self.withdrawn: list[Withdrawn] = events[Withdrawn]
         self.unwanted = {event.task for event in events[Unwanted]}
         self.dropped = {event.task for event in events[Dropped]}
         self.kept = {event.task for event in events[Kept]}
@@ -159,6 +161,19 @@ class Facts:
             and fault.at <= until
             and (fault.whom in whom or (fault.whom.startswith("broker") and fault.kind != "stop"))
             for fault in self.faults
+        )
+
+    def given_up_brokers(self, task: int, until: float) -> int:
+        """With several brokers: how often one may have been given up though no fault befell it. It
+        was told to stop, or its producer lost the connection."""
+        if self.history.brokers == 1:
+            return 0
+        sent = self.sent[task]
+        return sum(
+            f.until >= sent.at
+            and f.at <= until
+            and (f.whom == sent.producer or (f.kind == "stop" and f.whom.startswith("broker")))
+            for f in self.faults
         )
 
     def batch_sent_at(self, task: int) -> float:

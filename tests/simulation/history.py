@@ -151,10 +151,12 @@ class Asked(NamedTuple):
 
 
 class HandedOut(NamedTuple):
-    """A broker handed out a task that expires, or is of the plain lane's way out."""
+    """A broker handed out a task that expires, or is of the plain lane's way out; or it is one of
+    several brokers, and named."""
 
     at: float
     task: int
+    broker: str = ""
 
 
 class Unwanted(NamedTuple):
@@ -162,6 +164,14 @@ class Unwanted(NamedTuple):
 
     at: float
     task: int
+
+
+class Withdrawn(NamedTuple):
+    """A broker is back that had a task which its producer gave to another one meanwhile."""
+
+    at: float
+    task: int
+    broker: str
 
 
 class Cancelled(NamedTuple):
@@ -194,7 +204,7 @@ class Left(NamedTuple):
 Event = (
     Sent | Confirmed | Refused | Began | Ended | Told | Dead | Replayed | Dropped | Kept | Delivered
     | Revived | Postponed | Fault | Measured | Left | Asked | HandedOut | Unwanted | Cancelled
-    | Jumped | PowerLost
+    | Jumped | PowerLost | Withdrawn
 )  # fmt: skip
 
 
@@ -206,6 +216,7 @@ class History:
     durable: bool = False
     """Confirmed tasks survive the broker's process."""
     crashes_max: int = 3
+    brokers: int = 1
     stored_s: float = 0.2
     """By then it is stored that a task is over."""
 

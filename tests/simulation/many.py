@@ -7,13 +7,13 @@ import functools
 import multiprocessing
 from collections.abc import Callable, Iterator
 
-from .bugs import BUGS
+from .bugs import BUGS, SEVERAL
 from .run import Run, run
 
 
-def runs_of(seeds: range, jobs: int, bug: str | None) -> Iterator[Run]:
+def runs_of(seeds: range, jobs: int, bug: str | None, several: bool = False) -> Iterator[Run]:
     """What came of seeds, as they come."""
-    one = functools.partial(run_one, bug=bug)
+    one = functools.partial(run_one, bug=bug, several=several)
     if jobs == 1:
         yield from map(one, seeds)
         return
@@ -21,10 +21,12 @@ def runs_of(seeds: range, jobs: int, bug: str | None) -> Iterator[Run]:
         yield from pool.imap(one, seeds, chunksize=10)
 
 
-def run_one(seed: int, bug: str | None, trace: Callable[[str], None] | None = None) -> Run:
+def run_one(
+    seed: int, bug: str | None, trace: Callable[[str], None] | None = None, several: bool = False
+) -> Run:
     """Run a seed, in any process: bugs go by name."""
-    with BUGS[bug]() if bug else contextlib.nullcontext():
-        return run(seed, trace=trace)
+    with (BUGS | SEVERAL)[bug]() if bug else contextlib.nullcontext():
+        return run(seed, trace=trace, several=several)
 
 
 def tell(found: Run) -> str:
@@ -36,5 +38,6 @@ def tell(found: Run) -> str:
     if not found.violations:
         return text
     lines = [text, *(f"  {violation}" for violation in found.violations[:10])]
-    lines.append(f"  again: python -m tests.simulation --seed {found.seed} --trace")
+    several = " --several" if found.plan.brokers > 1 else ""
+    lines.append(f"  again: python -m tests.simulation --seed {found.seed}{several} --trace")
     return "\n".join(lines)

@@ -146,7 +146,7 @@ class Port(Dealer):
     def __init__(self, process: Process, network: Network) -> None:
         self.process = process
         self.pipe = Pipe(process, network)
-        self._network = network
+        self.network = network
         self._channel: Any = self.pipe
         self._outbox = deque()
         network.join(self)
@@ -156,7 +156,7 @@ class Port(Dealer):
         return self.pipe.wire is not None
 
     def close(self) -> None:
-        self._network.leave(self)
+        self.network.leave(self)
 
 
 class Network:

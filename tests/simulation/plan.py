@@ -82,6 +82,7 @@ class Plan:
     """The share of producers that have a name."""
     replies: float
     """The share of tasks whose result is wanted."""
+    brokers: int = 1
 
 
 def draw(random: Random) -> Plan:
@@ -118,3 +119,20 @@ def draw(random: Random) -> Plan:
         named=random.choice((0.0, 0.5, 1.0)),
         replies=random.choice((0.0, 0.3, 0.7, 1.0)),
     )
+
+
+ONE_ONLY = frozenset({"letters", "kill writing", "disk full", "disk error", "flip", "cancel"})
+"""Faults of runs with one broker: with several it is the brokers that matter."""
+
+
+def draw_several(random: Random) -> Plan:
+    """The plan of a run with several brokers, whose list may change. No task has a key or time."""
+    plan = draw(random)
+    chosen = random.sample(sorted(set(FAULTS) - ONE_ONLY), random.choice((1, 2, 3)))
+    faults = [*chosen, *random.choice(((), ("name",), ("name", "name")))]
+    plan.faults = {kind: plan.seconds / random.choice((1, 2, 5)) for kind in faults}
+    plan.brokers = random.choice((2, 2, 3))
+    plan.level = random.choice(("memory", "memory", "disk"))
+    plan.options = plan.plain = plan.named = 0.0
+    plan.scripts.pop(POISON, None)
+    return plan

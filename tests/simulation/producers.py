@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zqueue.client.connection import Connection
 from zqueue.client.lane import Lane
 from zqueue.client.named import NamedConnection
+from zqueue.client.names import ROW_NUMBERS
 from zqueue.client.publisher import Publisher
 from zqueue.client.replies import TaskFuture
 from zqueue.client.sent import BatchRefused, Confirmed, ResultsCame, Sent
@@ -18,7 +19,7 @@ from zqueue.wire.options import TaskOptions
 
 from . import history
 from .facts import OUT
-from .network import Port
+from .network import Network, Port
 from .plan import draw_options
 from .world import INFINITY, Process
 
@@ -35,16 +36,17 @@ class Watched(Connection):
     _host: ProducerHost
     _broker = ""
 
-    def publish(self, lane: Any, body: bytes, tasks: int, **rest: Any) -> Sent:
-        sent = super().publish(lane, body, tasks, **rest)
-        self._host.published(sent.sequence, body)
-        return sent
+    def _keep(self, sent: Sent, now: float) -> None:
+        self._host.published(sent.sequence, sent.frames[1])
+        super()._keep(sent, now)
 
     def next_event(self) -> Any:
         event = super().next_event()
         if isinstance(event, Connected):
-            hub = self._host.system.network.hub
+            hub = self._host.network_of(self).hub
             self._broker = "nobody" if hub is None else hub.process.name
+            if event.same_broker and self._broker != "nobody":
+                self._host.told_to_forget([*self._gone._open], self._broker)
         elif isinstance(event, Confirmed):
             for sent in event.batches:
                 self._host.confirmed(sent.sequence, self._broker)
@@ -79,13 +81,16 @@ class ProducerHost(Process):
         self.id = id
         self.left = tasks
         self._history = system.history
-        first, chance = int(system.world.wall() * 1e6), system.world.random.random
-        self._connection = (
-            WatchedNamed(id, {}, chance, first=first) if is_named else Watched(id, {}, chance)
-        )
-        self._connection._host = self
-        self._publisher = Publisher([self._connection], ["the broker"])
-        self._port = Port(self, system.network)
+        self._ports: dict[int, Port] = {}
+        """By the broker that they lead to."""
+        self._pairs: list[tuple[Connection, Port]] = []
+        self._version = -1
+        sites = system.named
+        self._publisher = Publisher(
+            [self._connection(row) for row in range(len(sites))], [*map(str, sites)],
+            make=self._connection,
+        )  # fmt: skip
+        self._named = sites
         self._send_at = 0.0
         self._futures: dict[TaskFuture[Any], tuple[int, Lane]] = {}
         """Those without an outcome: their tasks, and where they were sent."""
@@ -93,6 +98,41 @@ class ProducerHost(Process):
         """Futures without an outcome."""
         self._is_leaving = False
         self.wake()
+
+    def _connection(self, row: int) -> Connection:
+        wall, chance = int(self.system.world.wall() * 1e6), self.system.world.random.random
+        made: Watched
+        if self.is_named:
+            made = WatchedNamed(self.id, {}, chance, first=wall)
+        else:
+            made = Watched(self.id, {}, chance, base=row * ROW_NUMBERS)
+        made._host = self
+        return made
+
+    def network_of(self, connection: Connection) -> Network:
+        return self.system.networks[int(connection.name)]
+
+    def told_to_forget(self, numbers: list[int], broker: str) -> None:
+        """A broker is back that had batches which went elsewhere since."""
+        for number in numbers:
+            for task in self.system.tasks_of(self.id, number):
+                self._history.add(history.Withdrawn(self.world.now, task, broker))
+
+    def _follow(self) -> None:
+        """Have a port for each connection, as `client.wires` does."""
+        if self._named != self.system.named:
+            self._named = self.system.named
+            self._publisher.fleet.named([*map(str, self._named)])
+        if self._version == self._publisher.fleet.version:
+            return
+        self._version = self._publisher.fleet.version
+        connections = self._publisher.connections
+        sites = {int(connection.name) for connection in connections}
+        for site in self._ports.keys() - sites:
+            self._ports.pop(site).close()
+        for site in sorted(sites - self._ports.keys()):
+            self._ports[site] = Port(self, self.system.networks[site])
+        self._pairs = [(each, self._ports[int(each.name)]) for each in connections]
 
     def published(self, sequence: int, body: bytes) -> None:
         self.system.published(self.id, sequence, body)
@@ -123,7 +163,7 @@ class ProducerHost(Process):
         """What it still waits for."""
         return (
             f"{self}: {self.left} to send, {self._publisher.unconfirmed} unconfirmed, "
-            f"{self._open} results to come, {len(self.earlier)} of before; {self._connection!r}"
+            f"{self._open} results to come, {len(self.earlier)} of before; {self._publisher!r}"
         )
 
     # --- its loop ---
@@ -151,23 +191,31 @@ class ProducerHost(Process):
 
     def _pump(self) -> None:
         now = self.clock()
-        publisher, connection, port = self._publisher, self._connection, self._port
-        has_received = True
+        publisher, has_received = self._publisher, True
         while has_received:
             has_received = False
+            self._follow()
+            if len(self._pairs) > 1:
+                for connection, port in self._pairs:
+                    publisher.cut(connection, not port.is_connected, now)
             publisher.form_batches(now)
-            messages = connection.to_send()
-            if messages:
-                port.send(messages, afresh=connection.link.is_greeting)
-            port.flush()
-            while (frames := port.receive()) is not None:
-                has_received = True
-                connection.receive(frames, now)
-            if has_received:
-                publisher.handle(connection, now)
+            for connection, port in self._pairs:
+                has_received |= self._converse(connection, port, now)
         publisher.news.clear()
         while publisher.endings:
             publisher.endings.popleft().give_out()
+
+    def _converse(self, connection: Connection, port: Port, now: float) -> bool:
+        messages, has_received = connection.to_send(), False
+        if messages:
+            port.send(messages, afresh=connection.link.is_greeting)
+        port.flush()
+        while (frames := port.receive()) is not None:
+            has_received = True
+            connection.receive(frames, now)
+        if has_received:
+            self._publisher.handle(connection, now)
+        return has_received
 
     def _take_earlier(self) -> None:
         """Results of what an earlier process of the name submitted: each comes at least once."""
@@ -272,5 +320,6 @@ class ProducerHost(Process):
         raise AssertionError("nobody waits in a callback")
 
     def ended(self) -> None:
-        self._port.close()
+        for port in self._ports.values():
+            port.close()
         self.system.producer_ended(self)

@@ -16,7 +16,7 @@ from zqueue.store import writer
 from .chaos import Chaos
 from .checker import Violation, check
 from .history import Fault, Left
-from .plan import Plan, draw
+from .plan import Plan, draw, draw_several
 from .system import System
 from .world import World
 
@@ -39,15 +39,16 @@ class Run:
     violations: list[Violation]
 
 
-def plan_of(seed: int) -> Plan:
+def plan_of(seed: int, several: bool = False) -> Plan:
     """What a seed's run is like."""
-    return draw(Random(f"plan {seed}"))
+    return (draw_several if several else draw)(Random(f"plan {seed}"))
 
 
-def run(seed: int, *, trace: Callable[[str], None] | None = None) -> Run:
-    """Run a seed. The same seed is the same run, and so the same verdict."""
+def run(seed: int, *, trace: Callable[[str], None] | None = None, several: bool = False) -> Run:
+    """Run a seed, with one broker or ``several``. The same seed is the same run, and so the same
+    verdict."""
     world = World(seed, trace)
-    plan = plan_of(seed)
+    plan = plan_of(seed, several)
     world.read_s = plan.read_s
     with contextlib.ExitStack() as patches:
         for module in LOOK_AT_THE_CLOCK:

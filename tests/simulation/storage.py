@@ -37,13 +37,17 @@ SERVE_S = 0.0001
 class SimulatedDisk(MemoryDisk):
     """Files that outlive the broker's process; and how they fail."""
 
-    def __init__(self, world: World, files: dict[str, bytes] | None = None) -> None:
+    def __init__(self, world: World, files: dict[str, bytes] | None = None, site: int = 0) -> None:
         super().__init__(files)
         self._world = world
         self.fails_after = 1 << 60
         """After so many calls that change something, the next one fails, once."""
         if files is None:
-            about = {"format": 1, "id": "73696d756c617465", "segment_bytes": SEGMENT_BYTES}
+            about = {
+                "format": 1,
+                "id": f"73696d756c6174{0x65 + site:02x}",
+                "segment_bytes": SEGMENT_BYTES,
+            }
             self.now[ABOUT] = bytearray(json.dumps(about).encode())
             self.synced[ABOUT] = bytes(self.now[ABOUT])
 

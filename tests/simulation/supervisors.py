@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from zqueue.core.backoff import Backoff
 from zqueue.wire.codec import pack
-from zqueue.wire.link import State
+from zqueue.wire.link import Link, State
 from zqueue.worker.liaison import SupervisorProtocol
 from zqueue.worker.pool import Departure, Ending, Kill, Pool, Start, Stop
 
@@ -36,11 +36,12 @@ class SupervisorHost(Process):
         self.pool_size = workers
         self.children: dict[int, WorkerHost] = {}
         random = system.world.random.random
-        self._protocol = SupervisorProtocol(id, pack({}), random)
+        self._pairs: dict[int, tuple[SupervisorProtocol, Port]] = {}
+        """By the broker that they lead to."""
+        self._links: list[Link] = []
         self._pool = Pool(
             workers, Backoff(random, low_s=0.05, high_s=2.0), drain_timeout_s=3.0, starts_max=2
         )
-        self._port = Port(self, system.network)
         self._look_at = 0.0
         self._leaving_until = INFINITY
         self.wake()
@@ -58,14 +59,39 @@ class SupervisorHost(Process):
             self._act(now)
         if self._pool.is_over and self._leaving_until == INFINITY:
             self._leaving_until = now + GOODBYE_S
-            self._protocol.link.leave(now)
-        self._converse(now)
+            for protocol, _ in self._pairs.values():
+                protocol.link.leave(now)
+        elif not self._pool.is_over:
+            self._follow(now)
+        for protocol, port in self._pairs.values():
+            self._converse(protocol, port, now)
+        deadlines = [p.next_deadline() or INFINITY for p, _ in self._pairs.values()]
         if self._pool.is_over:
-            if self._protocol.link.state is State.LEFT or now >= self._leaving_until:
+            have_left = all(p.link.state is State.LEFT for p, _ in self._pairs.values())
+            if have_left or now >= self._leaving_until:
                 self.kill()
                 return INFINITY
-            return min(self._leaving_until, self._protocol.next_deadline() or INFINITY)
-        return min(self._look_at, self._protocol.next_deadline() or INFINITY)
+            return min([self._leaving_until, *deadlines])
+        return min([self._look_at, *deadlines])
+
+    def _follow(self, now: float) -> None:
+        """Join the brokers that are named, and leave others, as `worker.supervisor` does."""
+        leaving = any(child.shown.leaving for child in self.children.values())
+        for site, (protocol, port) in list(self._pairs.items()):
+            protocol.named(site in self.system.named, now)
+            protocol.look(now, leaving)
+            if protocol.link.state is State.LEFT:
+                self._links.remove(protocol.link)
+                port.close()
+                del self._pairs[site]
+        for site in self.system.named:
+            if site not in self._pairs:
+                protocol = SupervisorProtocol(self.id, pack({}), self.world.random.random)
+                for child in self.children.values():
+                    protocol.joined(child.id)
+                self._links.append(protocol.link)
+                protocol.link.siblings = self._links
+                self._pairs[site] = protocol, Port(self, self.system.networks[site])
 
     def _look(self, now: float) -> None:
         pool = self._pool
@@ -82,7 +108,8 @@ class SupervisorHost(Process):
             if isinstance(action, Start):
                 child = self.system.start_worker(self)
                 self.children[child.pid] = child
-                self._protocol.joined(child.id)
+                for protocol, _ in self._pairs.values():
+                    protocol.joined(child.id)
                 self._pool.started(child.pid, now)
             elif isinstance(action, Stop):
                 self.children[action.pid].stop()
@@ -94,11 +121,11 @@ class SupervisorHost(Process):
             elif isinstance(action, Departure):
                 pid, reason, lease, position, text = action
                 child = self.children.pop(pid)
-                self._protocol.departed(child.id, reason, lease=lease, position=position, text=text)
+                for protocol, _ in self._pairs.values():
+                    protocol.departed(child.id, reason, lease=lease, position=position, text=text)
             self.point()
 
-    def _converse(self, now: float) -> None:
-        protocol, port = self._protocol, self._port
+    def _converse(self, protocol: SupervisorProtocol, port: Port, now: float) -> None:
         port.flush()
         while (frames := port.receive()) is not None:
             protocol.receive(frames, now)
@@ -108,7 +135,8 @@ class SupervisorHost(Process):
         port.send(protocol.to_send(), afresh=protocol.link.is_greeting)
 
     def ended(self) -> None:
-        self._port.close()
+        for _, port in self._pairs.values():
+            port.close()
         for child in self.children.values():
             if child.is_alive:
                 child.orphaned()

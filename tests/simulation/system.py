@@ -1,4 +1,5 @@
-"""The system of a run: one broker at a time, producers, supervisors and their workers."""
+"""The system of a run: a broker or several, each one life at a time, producers, supervisors and
+their workers."""
 
 from __future__ import annotations
 
@@ -38,16 +39,23 @@ class System:
         self.world = world
         self.plan = plan
         self.history = History(durable=plan.level != "memory", crashes_max=plan.limits.crashes_max)
-        self.network = Network(world)
-        self.disk = None if plan.level == "memory" else SimulatedDisk(world)
+        self.history.brokers = plan.brokers
+        self.networks = [Network(world) for _ in range(plan.brokers)]
+        """To each broker's address."""
+        self.disks = [
+            None if plan.level == "memory" else SimulatedDisk(world, site=site)
+            for site in range(plan.brokers)
+        ]
+        self.named = [*range(plan.brokers)]
+        """Which brokers the list of them names."""
         self.scripts: dict[int, int] = {}
         """What each task does."""
         self.retrying: set[int] = set()
         """Those that are tried again if they fail."""
         self.runs: dict[int, int] = {}
         """How often each was begun."""
-        self.protocols: dict[bytes, WatchedProtocol] = {}
-        """The conversation of each worker, by its id."""
+        self.protocols: dict[tuple[bytes, int], WatchedProtocol] = {}
+        """The conversations of each worker, by its id and the broker."""
         self.biggest = 0
         """Tasks of the biggest batch."""
         self._published: dict[tuple[int, int], list[int]] = {}
@@ -63,8 +71,9 @@ class System:
         """Producers that somebody is about to start again."""
         self.is_calm = False
         """No fault happens any more, but for those that are under way."""
-        self.broker: BrokerHost
-        self._start_broker()
+        self.brokers: dict[int, BrokerHost] = {}
+        for site in range(plan.brokers):
+            self._start_broker(site)
         self.producers: list[ProducerHost] = []
         self.supervisors: list[SupervisorHost] = []
         for i in range(plan.producers):
@@ -86,25 +95,31 @@ class System:
         self._names += 1
         return b"%016d" % self._names
 
-    def _start_broker(self) -> None:
+    @property
+    def broker(self) -> BrokerHost:
+        """The first one, or the only one."""
+        return self.brokers[0]
+
+    def _start_broker(self, site: int) -> None:
         self._brokers += 1
         try:
-            self.broker = BrokerHost(self, self._brokers)
+            self.brokers[site] = BrokerHost(self, self._brokers, site)
         except (Crash, StoreError):
-            self._disk_is_left()
-            self.world.after(RESTART_S, self._start_broker)
+            self._disk_is_left(site)
+            self.world.after(RESTART_S, self._start_broker, site)
             return
         if self.is_calm:
             self._resume()  # It may know of a queue that was paused, and nobody resumes it again.
 
-    def _disk_is_left(self, *, has_closed: bool = False) -> None:
+    def _disk_is_left(self, site: int, *, has_closed: bool = False) -> None:
         """A broker's process has ended, or all of its machine."""
-        if self.disk is not None:
+        disk = self.disks[site]
+        if disk is not None:
             # One that ends by itself syncs before it does.
             power_lost = not has_closed and self.world.random.random() < 0.5
             if power_lost and self.plan.level == "os":
-                self._forget_the_last(SYNC_EVERY_S + 2 * self.disk.slowest_s + LOOKS_S)
-            self.disk = self.disk.next(power_lost=power_lost)
+                self._forget_the_last(SYNC_EVERY_S + 2 * disk.slowest_s + LOOKS_S)
+            self.disks[site] = disk.next(power_lost=power_lost)
 
     def _forget_the_last(self, seconds: float) -> None:
         """What was confirmed so shortly before may not be there."""
@@ -128,14 +143,14 @@ class System:
 
     def processes(self) -> list[Process]:
         """All that live."""
-        found: list[Process] = [self.broker, *self.producers, *self.supervisors]
+        found: list[Process] = [*self.brokers.values(), *self.producers, *self.supervisors]
         for supervisor in self.supervisors:
             found += supervisor.children.values()
         return [process for process in found if process.is_alive]
 
     def broker_ended(self, host: BrokerHost) -> None:
-        self._disk_is_left(has_closed=host.has_closed)
-        self.world.after(self.world.random.uniform(0.01, RESTART_S), self._start_broker)
+        self._disk_is_left(host.site, has_closed=host.has_closed)
+        self.world.after(self.world.random.uniform(0.01, RESTART_S), self._start_broker, host.site)
 
     def producer_ended(self, producer: ProducerHost) -> None:
         self.producers.remove(producer)
@@ -215,8 +230,12 @@ class System:
         tasks = tuple(self.tasks_of(producer, sequence))
         self.history.add(history.Postponed(self.world.now, tasks))
 
-    def delivered(self, tasks: list[int]) -> None:
+    def delivered(self, tasks: list[int], broker: str) -> None:
         """A broker hands out these, of one batch."""
+        if self.plan.brokers > 1:
+            for task in tasks:  # Another broker may have had them before.
+                self.history.add(history.HandedOut(self.world.now, task, broker))
+            return
         if not self._delivered.intersection(tasks):
             self.history.add(history.Delivered(self.world.now, tasks[0]))
         self._delivered.update(tasks)
@@ -252,41 +271,57 @@ class System:
     def calm_down(self) -> None:
         """No more faults: what was stopped goes on, and queues are resumed."""
         self.is_calm = True
+        self.named = [*range(self.plan.brokers)]
         for process in self.processes():
             process.thaw()
-        self.network.heal()
-        if self.disk is not None:
-            self.disk.heal()
+        for network, disk in zip(self.networks, self.disks, strict=True):
+            network.heal()
+            if disk is not None:
+                disk.heal()
         self._resume()
+
+    def name(self, sites: list[int]) -> None:
+        """The list of brokers names these from now on; everybody finds out by and by."""
+        self.named = sites
+        for process in [*self.producers, *self._workers(), *self.supervisors]:
+            self.world.after(self.world.random.choice((0.0, 0.1, 1.0, 3.0)), process.wake)
+
+    def _workers(self) -> list[WorkerHost]:
+        return [child for boss in self.supervisors for child in boss.children.values()]
 
     def _resume(self) -> None:
         for queue in "abc":
             message = [encode(Control(RESUME, queue))]
-            if self.broker.is_alive:
-                self.broker.protocol.receive(b"admin", "", message, self.broker.clock())
-        self.broker.wake()
+            for broker in self.brokers.values():
+                if broker.is_alive:
+                    broker.protocol.receive(b"admin", "", message, broker.clock())
+        for broker in self.brokers.values():
+            broker.wake()
 
     def is_over(self) -> bool:
         """Whether every task has come to its end, and everybody knows."""
         return (
             not self.producers
             and not self._to_start
-            and self.broker.is_alive
-            and self.broker.protocol.book.is_empty()
-            and not self.broker.protocol.recovery.is_running
-            and not self.broker.is_storing
+            and all(
+                broker.is_alive
+                and broker.protocol.book.is_empty()
+                and not broker.protocol.recovery.is_running
+                and not broker.is_storing
+                for broker in self.brokers.values()
+            )
         )
 
     def note_what_is_left(self) -> None:
         """It should be over: if it is not, the history tells what is left."""
-        if self.disk is not None:
+        if self.disks[0] is not None:
             # What is over waits for the commits under way, and these for the disk.
-            self.history.stored_s = OVER_WAITS_S + 4 * self.disk.slowest_s + 4 * LOOKS_S
+            self.history.stored_s = OVER_WAITS_S + 4 * self.disks[0].slowest_s + 4 * LOOKS_S
         for producer in self.producers:
             self.history.add(history.Left(producer.why_not_over()))
-        for task in self.broker.letters():
-            self.history.add(history.Kept(self.world.now, task))
-        queues = self.broker.protocol.book.queues.values()
-        for queue in queues:
-            if queue.ready.tasks:
-                self.history.add(history.Left(f"tasks in the broker: {queue!r}"))
+        for broker in self.brokers.values():
+            for task in broker.letters():
+                self.history.add(history.Kept(self.world.now, task))
+            for queue in broker.protocol.book.queues.values():
+                if queue.ready.tasks:
+                    self.history.add(history.Left(f"tasks in {broker}: {queue!r}"))

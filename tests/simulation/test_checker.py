@@ -14,6 +14,7 @@ from .checker import (
     EARLY,
     ENDS,
     FAILURE,
+    FORGET,
     INVENTED,
     KEY,
     LATE,
@@ -54,6 +55,7 @@ from .history import (
     Sent,
     Told,
     Unwanted,
+    Withdrawn,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -266,5 +268,26 @@ def test_a_dead_letter_is_lost_with_a_task_that_was_confirmed_last() -> None:
     assert list(check(History([*events, PowerLost(2.1, since=2.05)], durable=True)))
 
 
+def test_what_went_to_another_broker_is_forgotten_by_the_first() -> None:
+    events: list[Event] = [
+        sent(1), Withdrawn(2.0, 1, "broker-1"), HandedOut(9.0, 1, "broker-1"), *ran(1),
+    ]  # fmt: skip
+    (found,) = check(History(events, brokers=2))
+    assert found.sentence == FORGET
+    for more in (
+        HandedOut(2.5, 1, "broker-1"),  # A worker had it.
+        fault("freeze", "broker-1", 3.0),  # It has not heard of it.
+        Withdrawn(5.0, 1, "broker-2"),  # It may have come back.
+    ):
+        assert not list(check(History([*events, more], brokers=2)))
+
+
+def test_with_several_brokers_one_may_be_given_up() -> None:
+    twice: list[Event] = [sent(1), *ran(1), *ran(1, at=4.0)]
+    for why in (fault("cut", "producer-1"), fault("stop", "broker-1")):
+        assert not list(check(History([*twice, why], brokers=2)))
+        assert list(check(History([*twice, why])))
+
+
 def test_each_sentence_is_broken_by_some_history() -> None:
-    assert {sentence for sentence, _ in BAD} == set(SENTENCES)
+    assert {sentence for sentence, _ in BAD} | {FORGET} == set(SENTENCES)

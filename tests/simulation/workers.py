@@ -14,6 +14,7 @@ from zqueue.wire.codec import pack
 from zqueue.wire.link import Connected, Disconnected, State
 from zqueue.worker.desk import SETTLE_LATE_S, Desk
 from zqueue.worker.leases import Leased, LeasedBatch, Run, Unwanted, WorkerProtocol
+from zqueue.worker.links import Links
 from zqueue.worker.lookup import Lookup
 from zqueue.worker.slot import LEFT, READY, STARTING, Shown
 from zqueue.worker.tally import Tally
@@ -104,16 +105,39 @@ class WorkerHost(Process):
             "queues": list(self._queues),
             "tasks": {handler.name: handler.queue for handler in handlers.values()},
         }
-        self._protocol = self.system.protocols[self.id] = WatchedProtocol(
-            self.id, pack(about), self.world.random.random, credit=CONCURRENCY
-        )
+        self._about = pack(about)
+        self._pairs: dict[int, tuple[WatchedProtocol, Port]] = {}
+        """By the broker that they lead to."""
+        self._links = Links([], CONCURRENCY)
+        self._follow(self.clock())
         self._tally = Tally()
         self._desk = Desk(
-            self._protocol, Lookup(handlers), self._tally, self._fails,
+            self._links, Lookup(handlers), self._tally, self._fails,
             slots=CONCURRENCY, concurrency=CONCURRENCY,
         )  # fmt: skip
-        self._port = Port(self, self.system.network)
         self.shown = self.shown._replace(state=READY)
+
+    def _follow(self, now: float) -> None:
+        """Join the brokers that are named, and leave others, as `worker.brokers` does."""
+        gone = set(self._links.tick(now)) if self._links.leaving else set()
+        for site, (protocol, port) in list(self._pairs.items()):
+            if protocol in gone:
+                port.close()
+                del self._pairs[site]
+            else:
+                may_stay = protocol.link.state not in (State.LEAVING, State.LEFT)
+                self._links.leave(protocol, site not in self.system.named or not may_stay)
+        for site in self.system.named:
+            if site not in self._pairs:
+                protocol = WatchedProtocol(
+                    self.id, self._about, self.world.random.random, credit=CONCURRENCY
+                )
+                before = self.system.protocols.get((self.id, site))
+                protocol.most = 0 if before is None else before.most
+                self.system.protocols[self.id, site] = protocol
+                self._links.join(protocol)
+                self._pairs[site] = protocol, Port(self, self.system.networks[site])
+        self.shown = self.shown._replace(leaving=self._links.leaving)
 
     def _handlers(self) -> list[Handler]:
         options: dict[str, dict[str, Any]] = {
@@ -146,7 +170,8 @@ class WorkerHost(Process):
     def ended(self) -> None:
         self.code = KILLED if self.code is None else self.code
         if self.shown.state != STARTING:
-            self._port.close()
+            for _, port in self._pairs.values():
+                port.close()
         how = "late" if self.was_late else "cut"
         for task in self._running[:1]:
             self._history.add(history.Ended(self.world.now, task, self.name, how))
@@ -207,6 +232,8 @@ class WorkerHost(Process):
                     self._left = desk.begin(self._row, now)
             return True
         self._drain_if_asked()
+        if self.system.plan.brokers > 1:
+            self._follow(now)
         desk.look(now)
         moved = 0 if desk.may_go_on(now) else self._exchange(now)
         todo = desk.next(now)
@@ -216,7 +243,8 @@ class WorkerHost(Process):
         elif isinstance(todo, BatchCall):
             self._begin_many(todo, now)
         elif desk.draining and desk.is_idle():
-            self._protocol.link.leave(now)
+            for protocol, _ in self._pairs.values():
+                protocol.link.leave(now)
             self._leaving_until = now + GOODBYE_S
             self._leave(now)
             return False
@@ -231,7 +259,8 @@ class WorkerHost(Process):
     def _leave(self, now: float) -> None:
         """It has said goodbye, and waits until the broker has heard it."""
         self._exchange(now)
-        if self._protocol.link.state is State.LEFT or now >= self._leaving_until:
+        have_left = all(p.link.state is State.LEFT for p, _ in self._pairs.values())
+        if have_left or now >= self._leaving_until:
             self.shown = self.shown._replace(state=LEFT)
             self.code = 0
             self.kill()
@@ -239,39 +268,48 @@ class WorkerHost(Process):
     # --- speaking with the broker ---
 
     def _exchange(self, now: float) -> int:
-        protocol, port, desk = self._protocol, self._port, self._desk
-        moved = 0
+        moved, desk = 0, self._desk
+        for protocol, port in self._pairs.values():
+            moved += self._receive(protocol, port, now)
+        is_due = now >= self._next_tick
+        if is_due:
+            for protocol, _ in self._pairs.values():
+                protocol.tick(now)
+                self._take_events(protocol, now)
+        self._links.set_credit(desk.credit, now)
+        for protocol, port in self._pairs.values():
+            port.flush()
+            messages = protocol.to_send()
+            if messages:
+                moved += len(messages)
+                port.send(messages, afresh=protocol.link.is_greeting)
+        desk.sent(now)
+        deadlines = [protocol.next_deadline() or now + 1.0 for protocol, _ in self._pairs.values()]
+        self._next_tick = min([INFINITY if is_due else self._next_tick, *deadlines])
+        return moved
+
+    def _receive(self, protocol: WatchedProtocol, port: Port, now: float) -> int:
+        moved, desk = 0, self._desk
         idle = not desk.has_waiting()
         while (frames := port.receive()) is not None:
             moved += 1
             protocol.receive(frames, now)
-            self._take_events(now)
+            self._take_events(protocol, now)
             self.point()
             if idle and desk.has_waiting():
                 break
-        if now >= self._next_tick:
-            protocol.tick(now)
-            self._take_events(now)
-            self._next_tick = protocol.next_deadline() or now + 1.0
-        port.flush()
-        protocol.set_credit(desk.credit)
-        messages = protocol.to_send()
-        if messages:
-            moved += len(messages)
-            port.send(messages, afresh=protocol.link.is_greeting)
-        desk.sent(now)
-        self._next_tick = min(self._next_tick, protocol.next_deadline() or INFINITY)
         return moved
 
-    def _take_events(self, now: float) -> None:
-        while (event := self._protocol.next_event()) is not None:
+    def _take_events(self, protocol: WatchedProtocol, now: float) -> None:
+        while (event := protocol.next_event()) is not None:
             if isinstance(event, Leased):
-                self._desk.leased(event, now)
+                if self._links.leased(protocol, event, now):
+                    self._desk.leased(event, now, protocol)
                 self._fill_aside(now)
             elif isinstance(event, Unwanted):
                 self._desk.stop(event)  # What runs pays no heed to it, and goes on.
             elif isinstance(event, Connected | Disconnected):
-                self._desk.forget(self._protocol.lost())
+                self._desk.forget(self._links.lost(protocol))
 
     # --- running ---
 

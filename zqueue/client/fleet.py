@@ -35,6 +35,7 @@ class Fleet:
         """Those that are there, or leave. The list stays the same one."""
         self.version = 0
         """Counts changes of these, or of their names."""
+        self._is_closed = False
         self._make = make
         self._parked: dict[str, Connection] = {}
         """By name; those that have left first in front."""
@@ -50,12 +51,20 @@ class Fleet:
 
     def named(self, names: list[str]) -> None:
         """These are the brokers from now on."""
+        if self._is_closed:
+            return
         self._named = dict.fromkeys(names)
         there = {connection.name for connection in self.connections}
         for name in names:
             if name not in there:
                 self._join(name)
         self._mark()
+
+    def close(self, now: float) -> None:
+        """Take leave of all, for good."""
+        self._is_closed = True
+        for connection in self.connections:
+            connection.link.leave(now)
 
     def met(self, connection: Connection, event: Elsewhere) -> None:
         """The broker of another connection is at the address of this one."""

@@ -384,8 +384,7 @@ class Publisher:
 
     def leave(self, now: float) -> None:
         """Take leave of all brokers."""
-        for connection in self.connections:
-            connection.link.leave(now)
+        self.fleet.close(now)
 
     def give_up(self, error: ZQueueError) -> int:
         """Nothing more is sent, and results that did not come end with the error.
