@@ -184,7 +184,7 @@ const GC_COLUMNS = [
   { ...column("pauses", (row) => per(row.pause_ms)?.p99, millis,
     { note: " 99 of 100 were no longer.", width: 64 }), label: "p99" },
   column("longest", (row) => row.max_ms, millis, { note: " Since the start.", width: 64 }),
-  column("every", (row) => per(row.interval_ms)?.p50, millis, { width: 56 }),
+  column("every", (row) => per(row.interval_ms)?.p50, millis, { width: 56, grows: 0.7 }),
   ...[0, 1, 2].map((n) => ({ ...column("pauses", (row) => row.generations?.[n]?.[0], short,
     { note: ` Of generation ${n}, since the start.`, width: 42 }), label: `gen ${n}` })),
 ];
