@@ -80,7 +80,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "http": {"errors", "net"},
     "metrics": {"auth", "client", "config", "errors", "http", "net", "stats", "version"},
     "sizes": set(),
-    "top": {"client", "errors", "metrics", "sizes"},
+    "top": {"client", "errors", "metrics", "net", "sizes"},
     # For the tests of users, and our own: all of the way of a task.
     "testing": {"app", "broker", "client", "config", "core", "errors", "net", "wire", "worker"},
     # The command line, and what only it needs.

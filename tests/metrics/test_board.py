@@ -53,6 +53,7 @@ def test_json_is_the_snapshot_in_one_line(talk: Talk) -> None:
 
 
 def test_what_is_not_ready(talk: Talk) -> None:
+    assert board_of().problems(0) == ["No broker is named yet."]
     well = talk.broker.teller.stats()
     assert board_of(well).problems(1) == []
     assert board_of(well).problems(2) == ["u0 has 1 of 2 workers."]

@@ -271,6 +271,19 @@ def test_mistakes(run: Zqueue) -> None:
         assert (found.exit_code, words in found.stderr) == (2, True), options
 
 
+def test_a_list_that_changes(
+    watch: Callable[..., Sidecar], brokers: tuple[Broker, Broker], tmp_path: Path
+) -> None:
+    listed = tmp_path / "brokers"
+    listed.write_text(brokers[0].url)
+    sidecar = watch(f"file://{listed}")
+    sidecar.wait_for(1, "zqueue_up", broker=brokers[0].url)
+    (tmp_path / "new").write_text(brokers[1].url)
+    (tmp_path / "new").rename(listed)
+    sidecar.wait_for(1, "zqueue_up", broker=brokers[1].url)
+    assert sidecar.sample("zqueue_up", broker=brokers[0].url) is None
+
+
 def test_a_sidecar_with_a_token(sidecar: StartSidecar, tmp_path: Path) -> None:
     file = tmp_path / "metrics.token"
     file.write_text("0123456789abcdef\n")

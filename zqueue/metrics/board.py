@@ -37,6 +37,7 @@ class Board:
         self._ticked_at = monotonic()
         self._making = threading.Lock()
         self._made_at = -1
+        self._made_of: tuple[Poller, ...] = ()
         self._snapshot: Json = {}
         self._json = b""
         self._exposed: dict[Form, bytes] = {}
@@ -83,10 +84,11 @@ class Board:
             return self._exposed[form]
 
     def problems(self, ready_workers: int) -> list[str]:
-        """Why the sidecar is not ready, a sentence each: a broker does not answer, or has fewer
-        than ``ready_workers`` workers. Empty if it is ready."""
-        problems = []
-        for broker in self.snapshot()["brokers"]:
+        """Why the sidecar is not ready, a sentence each: none is named, one does not answer,
+        or has fewer than ``ready_workers`` workers. Empty if it is ready."""
+        brokers = self.snapshot()["brokers"]
+        problems = [] if brokers else ["No broker is named yet."]
+        for broker in brokers:
             if broker["state"] in ("waiting", "lost"):
                 problems.append(broker["problem"])
             elif broker["seen_s"] > STALE_S:
@@ -100,8 +102,9 @@ class Board:
         ticks = self._ticks
         if self._made_at == ticks:
             return
+        self._made_of = tuple(self._pollers)
         with self._locked():
-            watches = [poller.watch for poller in self._pollers]
+            watches = [poller.watch for poller in self._made_of]
             self._snapshot = snapshot_of(watches, monotonic(), time())
         self._json, self._exposed, self._made_at = b"", {}, ticks
 
@@ -109,12 +112,12 @@ class Board:
     def _locked(self) -> Iterator[None]:
         """No poller feeds its watch meanwhile."""
         with contextlib.ExitStack() as locks:
-            for poller in self._pollers:
+            for poller in self._made_of:
                 locks.enter_context(poller.lock)
             yield
 
     def _sources(self) -> list[Source]:
         return [
             Source(broker, poller.watch, poller.polls, poller.failures, poller.poll_s)
-            for broker, poller in zip(self._snapshot["brokers"], self._pollers, strict=True)
+            for broker, poller in zip(self._snapshot["brokers"], self._made_of, strict=True)
         ]

@@ -77,6 +77,11 @@ class Poller:
     def __repr__(self) -> str:
         return f"<Poller of {self.watch.url}: {self.polls} polls, {self.failures} failed>"
 
+    @property
+    def is_running(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Query the broker from now on. Call once."""
         self._thread.start()

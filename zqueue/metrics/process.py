@@ -16,7 +16,8 @@ from ..net.notify import Notifier
 from ..stats.pauses import Pauses
 from ..version import __version__
 from .board import Board
-from .poller import Poller, next_due
+from .poller import next_due
+from .pollers import Pollers
 from .site import Site
 from .token import Token
 
@@ -27,9 +28,6 @@ LIMITS = Limits(connections_max=128, head_bytes_max=8192, head_s=5.0, write_s=5.
 TICK_AFTER_S = 0.2
 """How long after the queries the board ticks, seconds: a broker answers in a few milliseconds."""
 
-STOP_S = 0.1
-"""How long to wait for each poller to end, seconds. They hold nothing that could be lost."""
-
 
 def run_metrics(config: MetricsConfig) -> int:
     """Run the sidecar in this process until SIGTERM or SIGINT. Returns the exit code.
@@ -39,32 +37,31 @@ def run_metrics(config: MetricsConfig) -> int:
     """
     token = None if config.token_file is None else Token.read(config.token_file)
     pauses = Pauses()
-    pollers = [Poller(url) for url in config.urls]
+    pollers = Pollers(config.urls)
     listener = Listener(config.host, config.port)
     site = Site(Board(pollers, pauses), ready_workers=config.ready_workers, token=token,
                 is_loopback=listener.is_loopback)  # fmt: skip
     serving = Serving(site, listener, LIMITS)
     tame_collector()
     watch_collector(pauses)
-    for poller in pollers:
-        poller.start()
+    pollers.start()
     if config.insecure and token is None:
         logger.warning("running without authentication: anybody who reaches %s can read names "
                        "and statistics", listener.url)  # fmt: skip
     logger.info("metrics at %s/ (zqueue %s, pid %d)", listener.url, __version__, os.getpid())
-    serving.run(_tick(site))
-    for poller in pollers:
-        poller.stop(STOP_S)
+    serving.run(_tick(site, pollers))
+    pollers.stop()
     return 0
 
 
-async def _tick(site: Site) -> None:
+async def _tick(site: Site, pollers: Pollers) -> None:
     """Tick every second until a signal comes."""
     came = asyncio.ensure_future(until_signal())
     notifier = Notifier()
     notifier.ready()
     due = 0.0
     while not came.done():
+        pollers.follow()
         site.tick()
         notifier.alive(monotonic())
         due = next_due(monotonic(), due, TICK_AFTER_S)

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 from ..errors import ConfigError
 from ..metrics.poller import Poller
+from ..net.lookup import urls_now
 
 NEEDS_TEXTUAL = (
     "zqueue top needs textual: it comes with the extra 'top' (pip install 'zqueue-pool[top]'; in a "
@@ -18,7 +19,7 @@ NEEDS_TEXTUAL = (
 def run_top(urls: tuple[str, ...], every_s: float) -> int:
     """Show these brokers, every ``every_s`` seconds, until the user quits. Returns the exit code.
 
-    Raises `ConfigError` if there is no terminal or no textual.
+    Raises `ConfigError` if there is no terminal or no textual, or no broker is named.
     """
     if find_spec("textual") is None:
         raise ConfigError(NEEDS_TEXTUAL)
@@ -26,7 +27,7 @@ def run_top(urls: tuple[str, ...], every_s: float) -> int:
         raise ConfigError("zqueue top needs a terminal: without one, there is 'zqueue info -i 1'")
     from .viewer import TopApp
 
-    pollers = [Poller(url) for url in urls]
+    pollers = [Poller(url) for url in urls_now(urls)]
     logging.disable(
         logging.CRITICAL
     )  # The screen shows what pollers log; a line across it would spoil it.
