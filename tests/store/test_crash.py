@@ -21,10 +21,12 @@ STAMP_END = 24
 """So much of a record's head tells whose it is."""
 
 
-def store_on(disk: MemoryDisk, seed: int = 1, *, sync: bool = True) -> SegmentStore:
+def store_on(
+    disk: MemoryDisk, seed: int = 1, *, sync: bool = True, segment_bytes: int = SEGMENT_BYTES
+) -> SegmentStore:
     chance = random.Random(seed)
     writer: Any = Inline
-    return SegmentStore("data", sync=sync, segment_bytes=SEGMENT_BYTES, disk=disk, writer=writer,
+    return SegmentStore("data", sync=sync, segment_bytes=segment_bytes, disk=disk, writer=writer,
                         chance=lambda: chance.getrandbits(32))  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from zqueue.store.segments import (
     COLD,
     HOT,
     MOVED,
-    MOVES_MAX,
+    MOVES_LEAST,
     Ledger,
     Segment,
     restated,
@@ -67,7 +67,7 @@ def test_little_that_stays_is_moved_and_the_cold_copy_stays_while_the_hot_file_d
     end(ledger, *range(18, 21))
     assert [row for _, row in ledger.to_move(up_to=5)] == [0, 1, 2, 3, 4]
     chosen = ledger.to_move(up_to=100)
-    assert len(chosen) == MOVES_MAX
+    assert len(chosen) == MOVES_LEAST
     cold = Segment(9, COLD, 0)
     ledger.begin(cold)
     ledger.begin(Segment(10, COLD, 0))

@@ -26,7 +26,7 @@ cdef class Composer:
     cdef readonly long begun, opened, moved
     cdef Ledger _ledger
     cdef object _spares, _up_to
-    cdef Py_ssize_t _segment_bytes
+    cdef Py_ssize_t _segment_bytes, _put_bytes
     cdef bint _sync, _needs_facts
     cdef list _moving
     cdef long _move_begun, _synced

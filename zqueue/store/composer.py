@@ -88,6 +88,8 @@ class Composer:
         self._ticket = self._synced = 0
         self._up_to: float = 0
         self._needs_facts = False
+        self._put_bytes = 0
+        """Of the entries of this commit."""
         for tail, segments in zip(self.tails, ledger.streams, strict=True):
             if segments:
                 tail.segment = segments[-1]
@@ -104,6 +106,7 @@ class Composer:
         self._ticket, self._synced, self._up_to = ticket, synced, up_to
         hot = self.tails[HOT]
         overs: tuple[list[tuple[Segment, int, Over]], ...] = ([], [])
+        first, self._put_bytes = self._ledger.next_entry, 0
         for record in records:
             if isinstance(record, Entry):
                 self._put(hot, record)
@@ -120,7 +123,7 @@ class Composer:
         for tail in self.tails:
             if self._may_drop(tail.stream):
                 self._room(tail, 0)
-        self._move()
+        self._move(self._ledger.next_entry - first)
         if self._needs_facts:
             self._all_facts(hot, facts())
         if not any(tail.has_begun or tail.writes for tail in self.tails):
@@ -160,6 +163,7 @@ class Composer:
         size = _HEAD_BYTES + len(name) + len(meta) + len(body)
         segment = self._room(tail, size)
         head = pack(segment.stamp, kind, number, tasks, name, meta, body)
+        self._put_bytes += size
         ledger.put(segment, segment.end, size, (name, kind), tasks, len(body))
         tail.append(head, body)
 
@@ -189,9 +193,10 @@ class Composer:
         tail.append(pack(segment.stamp, f.FACTS, tasks=len(facts), body=body), body)
         self._needs_facts = False  # Should they have opened a segment, they are at its head.
 
-    def _move(self) -> None:
-        """Move a few entries of the oldest segments, if those take too much room."""
-        chosen = self._ledger.to_move(self._up_to)
+    def _move(self, put: int) -> None:
+        """Move some entries of the oldest segments, if those take too much room; so many more were
+        ``put``."""
+        chosen = self._ledger.to_move(self._up_to, put, self._put_bytes)
         tail = self.tails[COLD]
         states, records = [], []
         for source, row in chosen:

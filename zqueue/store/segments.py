@@ -23,12 +23,17 @@ HOT, COLD = 0, 1
 OVER, OPEN, MOVED = 0, 1, 2
 """What a row is about: an entry that is over, one that is open, one that is elsewhere."""
 
-SLACK_SEGMENTS = 3
-"""So many segments more than twice what is open there may be, before entries are moved."""
+SLACK_SEGMENTS = 2
+"""So many segments more than twice what is open there may be, before entries are moved: two are
+being written. While they are moved one more is begun, and one waits for a sync to go."""
 
-MOVES_MAX = 16
+MOVES_LEAST = 16
 MOVE_BYTES = 1 << 20
-"""Of one commit: so many entries are moved, while they are no more bytes than that."""
+"""With one commit so many entries are moved, while they are no more bytes than that ..."""
+
+MOVE_PACE = 2
+"""... or as many times as many as it brings. Half of a file is to be moved at most before it goes,
+in the mean, and what is moved takes room, too: with less, many that come together go ahead."""
 
 _pack_row = ROW.pack
 _ROW_BYTES = ROW.size
@@ -278,23 +283,25 @@ class Ledger:
         files = len(self.streams[HOT]) + len(self.streams[COLD]) - SLACK_SEGMENTS
         return files * self._segment_bytes > 2 * self.live_bytes
 
-    def to_move(self, up_to: float) -> list[tuple[Segment, int]]:
+    def to_move(self, up_to: float, put: int = 0, put_bytes: int = 0) -> list[tuple[Segment, int]]:
         """Entries of the segment that is emptied with least work, in their order; of the hot
-        stream only those up to a number. None if no file has to go."""
+        stream only those up to a number. None if no file has to go. ``put``: so many come with the
+        same commit."""
         chosen: list[tuple[Segment, int]] = []
         if not self.is_wasteful():
             return chosen
         heads = [stream[0] for stream in self.streams if len(stream) > 1 and stream[0].live]
         if not heads:
             return chosen
-        bytes_max = min(MOVE_BYTES, self._segment_bytes // 8)
+        most = max(MOVES_LEAST, MOVE_PACE * put)
+        bytes_max = min(max(MOVE_BYTES, MOVE_PACE * put_bytes), self._segment_bytes // 4)
         segment = min(heads, key=lambda head: head.live_bytes)
         nbytes = 0
         for row in segment.open_rows():
             nbytes += segment.row(row)[1]
             if segment.stream == HOT and segment.first + row > up_to:
                 break
-            if len(chosen) == MOVES_MAX or (chosen and nbytes > bytes_max):
+            if len(chosen) == most or (chosen and nbytes > bytes_max):
                 break
             chosen.append((segment, row))
         return chosen

@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from time import monotonic
 from typing import NamedTuple
 
@@ -30,6 +30,9 @@ RETRY_S = 1.0
 
 STUCK_S = 0.1
 """The same while a commit waits for it."""
+
+WINDOW_BYTES = 1 << 16
+"""Read at once of what is to be moved."""
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -202,7 +205,7 @@ class Writer:
         """A commit of several writes, or one that needs more than writing."""
         for write in self._job:
             self._await_file(write.name)
-            parts = write.parts + [self._moved(move) for move in write.moves]
+            parts = write.parts + self._moved(write.moves)
             self._disk.write(write.name, write.at, parts)
             if write.sync:
                 self._disk.sync(write.name)
@@ -232,11 +235,20 @@ class Writer:
                 self._stopping.wait(STUCK_S)
         self.is_stuck = False
 
-    def _moved(self, move: Move) -> bytes:
-        record = restamp(self._disk.read(move.name, move.at, move.nbytes), move.old, move.new)
-        if record is None:
-            raise Damaged(f"{move.name} is damaged at byte {move.at}")
-        return record
+    def _moved(self, moves: Iterable[Move]) -> list[bytes]:
+        parts: list[bytes] = []
+        name, start, window = "", 0, b""
+        for move in moves:
+            at = move.at - start
+            if move.name != name or not 0 <= at <= len(window) - move.nbytes:
+                # Neighbours are read together.
+                name, start, at = move.name, move.at, 0
+                window = self._disk.read(name, start, max(move.nbytes, WINDOW_BYTES))
+            record = restamp(window[at : at + move.nbytes], move.old, move.new)
+            if record is None:
+                raise Damaged(f"{move.name} is damaged at byte {move.at}")
+            parts.append(record)
+        return parts
 
     def _written(self, name: str) -> None:
         if not self._dirty:
