@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import wait
+from pathlib import Path
 
 import msgpack
 import pytest
@@ -399,3 +400,12 @@ def test_producers_come_and_go(broker):
     state = broker.info()
     assert state["counters"]["published"] == 200
     assert state["producers"] == 0
+
+
+def test_a_broker_that_nobody_speaks_to_sleeps(start_broker):
+    broker = start_broker(quick=False)
+    status = Path(f"/proc/{broker.process.pid}/stat")
+    wait_until(
+        lambda: status.read_text().rpartition(")")[2].split()[0] == "S",
+        what="the broker to sleep, and not to look at its clock without end",
+    )

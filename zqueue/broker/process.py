@@ -141,7 +141,8 @@ class Broker:
                 self._sweep_at = now + SWEEP_EVERY_S
                 self._look_at_clients(now)
                 sweep()
-            if now >= (self.protocol.next_deadline() or now):
+            deadline = self.protocol.next_deadline()
+            if deadline is not None and now >= deadline:
                 self.protocol.tick(now)
                 self._send(now)
                 moved += 1  # What it did may be due to be stored.
