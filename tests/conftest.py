@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 # A busy machine is no failure.
 settings.register_profile("zqueue", deadline=None, print_blob=True)
+settings.register_profile("quick", settings.get_profile("zqueue"), max_examples=25)
 settings.load_profile("zqueue")
 
 # The background of a shell ignores SIGINT, and processes inherit that. With a handler of ours they
