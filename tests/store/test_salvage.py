@@ -21,7 +21,7 @@ from zqueue.store.segment_store import SegmentStore
 from .disk import MemoryDisk
 from .driving import Model, Traffic, run
 from .test_crash import SEGMENT_BYTES, found_as_model, store_on
-from .test_damage import FILES, MODEL, Files, in_use, outcome
+from .test_damage import FILES, MODEL, Files, in_use, outcome, written
 
 SEGMENTS = in_use()
 
@@ -108,6 +108,13 @@ def test_a_segment_that_is_not_there(name: str, how: str) -> None:
     if how != "missing":
         files[name] = FILES[name][:5000] if how == "short" else b""
     assert name in {damage.name for damage in salvaged(files, MODEL)}
+
+
+def test_nobody_knows_all_that_was_at_the_end_of_the_newest() -> None:
+    files, model = written(commits=10)
+    (name,) = (name for name, data in files.items() if data[4000:8000].strip(b"\0"))
+    (damage,) = salvaged({**files, name: files[name][:4000].ljust(SEGMENT_BYTES, b"\0")}, model)
+    assert (damage.name, damage.known) == (name, False)
 
 
 # --- as people do it ---

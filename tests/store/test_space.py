@@ -21,7 +21,7 @@ SOON = 64
 
 @pytest.mark.parametrize("stay", [0.01, 0.1])
 @pytest.mark.parametrize("at_once", [16, 160])
-def test_files_are_at_most_twice_what_is_open_and_four(stay: float, at_once: int) -> None:
+def test_files_are_at_most_twice_what_is_open_and_five(stay: float, at_once: int) -> None:
     """Four hundred entries a segment, without a pause; each hundredth stays for 25 segments, or
     each tenth. However many come with a commit."""
     chance = random.Random(1)

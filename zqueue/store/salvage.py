@@ -154,7 +154,9 @@ class Inspection:
                     first = self._first(seen) if stream == HOT else None
                     lost = [] if first is None else self._lost(first, seen, after)
                     name = name_of(seen.number)
-                    found.append(Damage(name, False, holes, lost, first is not None))
+                    # Of the newest nobody knows what came where it has no records any more.
+                    is_all = after is not None or holes[-1].at < seen.spans[-1][1]
+                    found.append(Damage(name, False, holes, lost, first is not None and is_all))
                 if after is not None and after.before[0] != seen.number:
                     last = min(commit.next_entry for commit in after.commits) - 1
                     lost = [(seen.next_entry, last)] if stream == HOT else []

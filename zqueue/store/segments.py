@@ -23,9 +23,10 @@ HOT, COLD = 0, 1
 OVER, OPEN, MOVED = 0, 1, 2
 """What a row is about: an entry that is over, one that is open, one that is elsewhere."""
 
-SLACK_SEGMENTS = 2
+SLACK_SEGMENTS = 3
 """So many segments more than twice what is open there may be, before entries are moved: two are
-being written. While they are moved one more is begun, and one waits for a sync to go."""
+being written, and with less, few entries would be moved round and round. While they are moved one
+more is begun, and one waits for a sync to go."""
 
 MOVES_LEAST = 16
 MOVE_BYTES = 1 << 20
