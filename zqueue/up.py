@@ -25,6 +25,8 @@ from .net.signals import Signals
 from .reloading import Reloading, can_watch, folder_of
 from .streams import lines_of
 
+METRICS_LISTEN = "ZQUEUE_METRICS_LISTEN"
+
 BROKER_PORT, METRICS_PORT = 5555, 9464
 """Where broker and sidecar listen if nobody else does."""
 
@@ -117,8 +119,7 @@ def run_up(
             # Workers end first: nobody is left then to run what is queued.
             children.append(Child("broker", "--bind", url, "--drain-timeout", "0.2"))
             if _is_up(url, children[0], signals):
-                listen = _free_address(METRICS_PORT)
-                children.append(Child("metrics", "--url", url, "--listen", listen))
+                children.append(Child("metrics", "--url", url, *_where_to_listen()))
                 if app is not None:
                     worker = Child("worker", app, "--url", url, *options)
                     children.append(worker)
@@ -143,6 +144,14 @@ def _is_up(url: str, broker: Child, signals: Signals) -> bool:
         if monotonic() > deadline:
             raise ZQueueError(f"the broker at {url} does not answer within {START_S:g} s")
     return False
+
+
+def _where_to_listen() -> tuple[str, ...]:
+    """For the sidecar: where its options say, or at any port if the usual one is taken."""
+    usual = f"127.0.0.1:{METRICS_PORT}"
+    if METRICS_LISTEN in os.environ or _free_address(METRICS_PORT) == usual:
+        return ()
+    return ("--listen", "127.0.0.1:0")
 
 
 def _free_address(port: int) -> str:

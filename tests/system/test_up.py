@@ -22,9 +22,10 @@ pytestmark = pytest.mark.system
 @pytest.fixture
 def up(processes, tmp_path, record):
     """Starts ``zqueue up`` at an address of its own, and waits for its workers."""
+    own = {**os.environ, "ZQUEUE_METRICS_LISTEN": "127.0.0.1:0"}  # No other test takes it.
 
     def start(*arguments, url=f"ipc://{tmp_path}/up", workers=1):
-        process = processes.zqueue("up", *arguments, "--url", url)
+        process = processes.zqueue("up", *arguments, "--url", url, env=own)
         process.url = url
         wait_until(
             lambda: len(state(url).get("workers", ())) == workers and "metrics at" in process.err,
