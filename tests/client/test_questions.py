@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zqueue.client.questions import ASKED_MAX, Cancellation, Questions, run_of
+from zqueue.client.questions import ASKED_MAX, GATHER_FROM, Cancellation, Questions, run_of
 from zqueue.errors import InvalidName
 from zqueue.wire.codec import pack
 from zqueue.wire.headers import decode, encode
@@ -54,6 +54,23 @@ def test_what_has_no_answer_is_asked_again() -> None:
     questions.answer(pack({"number": 1}))
     questions.ask_again()
     assert [decode(frames[0]) for frames in link.out] == [Cancel(2, 0, [], "r", "")]
+
+
+def test_what_many_want_one_by_one_is_asked_together() -> None:
+    link, questions = make()
+    for number in range(2 * ASKED_MAX):
+        questions.cancel_soon("q", [(1, number // 10, number % 10)], 0)
+    told: list[int] = []
+    while link.out:
+        asked = [decode(frames[0]) for frames in link.out]
+        assert len(asked) <= GATHER_FROM
+        link.out.clear()
+        for message in asked:
+            told += [10 * n + p + i for _, n, p, tasks in message.tasks for i in range(tasks)]
+            questions.answer(pack({"number": message.number}))
+    assert told == list(range(2 * ASKED_MAX)), "each once, and none is forgotten"
+    questions.cancel_soon("q", [(1, 1, 1)], 0)
+    assert len(link.out) == 1
 
 
 def test_so_many_and_no_more() -> None:

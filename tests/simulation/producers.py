@@ -284,7 +284,7 @@ class ProducerHost(Process):
         for lane, futures in chosen.items():
             dropped = lane.drop([*futures])
             places = [f.place for f in futures if f.place and f not in dropped]
-            self._publisher.cancel(lane.queue, places, running)
+            self._publisher.cancel(lane.queue, places, running, waits=len(places) > 1)
             for future in dropped:
                 self._unheard.discard(futures[future])
                 future.set_cancelled()

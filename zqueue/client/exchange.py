@@ -145,7 +145,7 @@ class Exchange(Driver):
             dropped = lane.drop(left)
             gathered = len(dropped)
             places = [f.place for f in left if f.place and f not in dropped]
-            asked = self.publisher.cancel(lane.queue, places, running)
+            asked = self.publisher.cancel(lane.queue, places, running, waits=seconds > 0)
             self.turn()
             while any(each.answer is None for each in asked) and not self.is_busy:
                 if not self.wait(deadline):
@@ -164,7 +164,7 @@ class Exchange(Driver):
     def ask_to_cancel(self, queue: str, places: list[Place]) -> None:
         """Have the broker cancel tasks that no worker has. Does not wait."""
         with self.lock:
-            self.publisher.cancel(queue, places, False)
+            self.publisher.cancel(queue, places, False, waits=False)
             self.turn()
         self.give_out_carefully()
 

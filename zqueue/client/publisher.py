@@ -134,12 +134,16 @@ class Publisher:
 
     # --- what is not wanted any more ---
 
-    def cancel(self, queue: str, places: list[Place], running: bool) -> list[Asked]:
-        """Ask for tasks to be cancelled that were sent to a queue."""
+    def cancel(self, queue: str, places: list[Place], running: bool, *, waits: bool) -> list[Asked]:
+        """Ask for tasks to be cancelled that were sent to a queue. Returns the questions, if who
+        wants that ``waits`` for their answers."""
         asked, flags = list[Asked](), RUNNING if running else 0
         for connection in self.connections:
-            theirs = {place for place in places if connection.may_have(place)}
-            asked += connection.questions.cancel_places(queue, sorted(theirs), flags)
+            theirs = sorted({place for place in places if connection.may_have(place)})
+            if waits:
+                asked += connection.questions.cancel_places(queue, theirs, flags)
+            elif theirs:
+                connection.questions.cancel_soon(queue, theirs, flags)
         return asked
 
     # --- batches ---

@@ -13,6 +13,10 @@ from ..wire.messages import Cancel
 ASKED_MAX = 1024
 """Questions without an answer. Each was asked by a call that waits a second at most."""
 
+GATHER_FROM = 4
+"""While so many have no answer, what others want who do not wait is gathered: a broker looks at
+each batch that waits, for each question."""
+
 RUNS_MAX = 256
 """Runs of tasks in one `Cancel`, so that its header stays within its limit."""
 
@@ -82,6 +86,8 @@ class Questions:
         self._link = link
         self._asked: dict[int, Asked] = {}
         """What has no answer, by number."""
+        self._soon: dict[tuple[str, int], list[list[int]]] = {}
+        """Runs of tasks that nobody was asked for so far, by queue and flags."""
         self._count = 0
 
     def __repr__(self) -> str:
@@ -101,13 +107,23 @@ class Questions:
         """Ask for tasks that were sent here, by their places in ascending order: in as many
         questions as it takes, or as there may be."""
         runs: list[list[int]] = []
-        for _, sequence, position in places:
-            if runs and runs[-1][1] == sequence and sum(runs[-1][2:]) == position:
-                runs[-1][3] += 1
-            else:
-                runs.append([0, sequence, position, 1])
+        _add(runs, places)
         parts = [runs[i : i + RUNS_MAX] for i in range(0, len(runs), RUNS_MAX)]
         return [asked for part in parts if (asked := self.cancel(queue, part, flags))]
+
+    def cancel_soon(self, queue: str, places: list[Place], flags: int) -> None:
+        """As `cancel_places`, for who does not wait: what comes one by one is asked together."""
+        _add(self._soon.setdefault((queue, flags), []), places)
+        self._ask_soon()
+
+    def _ask_soon(self) -> None:
+        while self._soon and len(self._asked) < GATHER_FROM:
+            which, runs = next(iter(self._soon.items()))
+            if runs:
+                self.cancel(which[0], runs[:RUNS_MAX], which[1])
+                del runs[:RUNS_MAX]
+            if not runs:
+                del self._soon[which]
 
     def ask_again(self) -> None:
         """There is a broker, perhaps another one: ask what was not answered."""
@@ -124,4 +140,14 @@ class Questions:
         asked = self._asked.pop(number, None) if type(number) is int else None
         if asked is not None:
             asked.answer = answer
+            self._ask_soon()
         return asked
+
+
+def _add(runs: list[list[int]], places: list[Place]) -> None:
+    """Add tasks to runs as `Cancel` has them, neighbours to the last one."""
+    for _, sequence, position in places:
+        if runs and runs[-1][1] == sequence and sum(runs[-1][2:]) == position:
+            runs[-1][3] += 1
+        else:
+            runs.append([0, sequence, position, 1])
