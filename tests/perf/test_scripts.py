@@ -78,6 +78,18 @@ def test_idle() -> None:
     assert re.findall(r"^\| (\d) \| +[\d.]+ %", out, re.M) == ["2", "5"]
 
 
+def test_shards() -> None:
+    few = ("--runs", "1", "--seconds", "0.1", "--callers", "1", "--threads", "2", "--workers", "1")
+    out = run("shards.py", *few).stdout
+    assert re.findall(r"^\| (\d) \| +[\d,]+ ", out, re.M) == ["1", "2"]
+
+
+def test_storm() -> None:
+    out = run("storm.py", "--workers", "5", "--runs", "1", "--watched", "0.1").stdout
+    assert "5 workers" in out
+    assert "taken for dead: 0; tasks that workers have: 5" in out
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_posts_are_due_as_the_rates_say(name: str) -> None:
     scenario = SCENARIOS[name]

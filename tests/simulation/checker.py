@@ -329,6 +329,8 @@ def _what_went_elsewhere_is_forgotten(facts: Facts) -> Iterator[Violation]:
             continue  # A worker had it by then: that runs, and may come again.
         if any(e.task == told.task and e.broker != told.broker for e in facts.withdrawn):
             continue  # It went away again, and perhaps came back, as a new one.
+        if any(c.broker == told.broker and c.at > told.at for c in facts.confirmed[told.task]):
+            continue  # It did: the other one was lost.
         whom = {told.broker, facts.sent[told.task].producer}
         if not any(f.whom in whom and f.at > told.at - HEARD_S for f in facts.faults):
             text = f"task {told.task} was handed out by {told.broker} at {min(handed_out):.3f}"

@@ -283,6 +283,7 @@ class System:
     def name(self, sites: list[int]) -> None:
         """The list of brokers names these from now on; everybody finds out by and by."""
         self.named = sites
+        self.fault("name", "list")  # Workers come one by one where they were not.
         for process in [*self.producers, *self._workers(), *self.supervisors]:
             self.world.after(self.world.random.choice((0.0, 0.1, 1.0, 3.0)), process.wake)
 
