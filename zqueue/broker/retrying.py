@@ -35,11 +35,11 @@ class Policy(NamedTuple):
         """As far as nothing else was asked for when the task was sent."""
         if options is None:
             return self
-        retries, backoff_ms, backoff_max_ms = options[-3:]
+        retries, backoff_ms, most_ms = options.retries, options.backoff_ms, options.backoff_max_ms
         return Policy(
             self.retries if retries is None else retries,
             self.backoff_ms if backoff_ms is None else backoff_ms,
-            self.backoff_max_ms if backoff_max_ms is None else backoff_max_ms,
+            self.backoff_max_ms if most_ms is None else most_ms,
             self.timeouts,
         )
 
