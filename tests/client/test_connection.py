@@ -541,6 +541,23 @@ class TestProgress:
         assert side.hear(Progress(1, 0, 1, 2)) == []
 
 
+def test_a_batch_that_was_sent_twice_is_postponed_once_both_were_refused(side: Side) -> None:
+    """The broker may have taken it meanwhile: then it is not to go elsewhere."""
+    side.publish()
+    side.hear(Welcome(b"broker-1", 1000, 5000))  # It had two greetings.
+    assert side.numbers() == [1, 1]
+    assert side.hear(Refuse("full", 1, "full")) == []
+    (event,) = side.hear(Refuse("full", 1, "full"))
+    assert isinstance(event, Postponed)
+    side.now += 10.0
+    side.machine.tick(side.now)
+    assert side.numbers() == [1]
+    side.reconnect()
+    assert side.numbers() == [1], "what was on the way is void"
+    (event,) = side.hear(Refuse("full", 1, "full"))
+    assert isinstance(event, Postponed)
+
+
 def test_without_a_name_nobody_can_dismiss_it(side: Side) -> None:
     assert side.hear(Refuse("replaced", 0, "x")) == [Rejected("replaced", "x")]
     assert side.machine.link.is_ready

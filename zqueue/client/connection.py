@@ -23,7 +23,7 @@ from typing import Any
 from ..core.backoff import Backoff
 from ..errors import ZQueueError
 from ..wire.codec import BATCH_TASKS_MAX, pack
-from ..wire.link import Connected, Conversation, Link, LinkEvent
+from ..wire.link import Connected, Conversation, Disconnected, Link, LinkEvent
 from ..wire.messages import (
     CANCELLED,
     OPEN,
@@ -264,6 +264,9 @@ class Connection(Conversation[ConnectionEvent]):
     def _on_link(self, event: LinkEvent) -> None:
         super()._on_link(event)
         self._gone.on_link()
+        if isinstance(event, Disconnected):
+            for sent in self.sent.values():
+                sent.copies = 0
         if not isinstance(event, Connected):
             return
         self._postponed.clear()
@@ -342,6 +345,9 @@ class Connection(Conversation[ConnectionEvent]):
         sent = self.sent.get(message.sequence)
         if sent is None or sent.confirmed:
             return
+        sent.copies -= 1
+        if message.code in TRY_AGAIN and sent.copies > 0:
+            return  # Of another copy of it the answer is still to come: that may be taken.
         if message.code in TRY_AGAIN:
             if not self._postponed:
                 self._retry_at = now + self._retry.next()

@@ -21,9 +21,10 @@ within one task wants to know."""
 class Sent:
     """A published batch."""
 
-    __slots__ = ("been", "born", "confirmed", "doubtful", "frames", "holder", "known", "lane",
-                 "moved", "nbytes", "open", "owed", "promise", "reply", "resent", "resubmits",
-                 "results_to_come", "sequence", "since", "tasks", "withdrawn")  # fmt: skip
+    __slots__ = ("been", "born", "confirmed", "copies", "doubtful", "frames", "holder", "known",
+                 "lane", "moved", "nbytes", "open", "owed", "promise", "reply", "resent",
+                 "resubmits", "results_to_come", "sequence", "since", "tasks",
+                 "withdrawn")  # fmt: skip
 
     def __init__(
         self, sequence: int, lane: Any, body: bytes, tasks: int, reply: Any, since: float,
@@ -67,6 +68,8 @@ class Sent:
         """How often it may be sent again because its results were lost."""
         self.resent = False
         """Whether a broker may have taken it, and sent its results, without our hearing of it."""
+        self.copies = 0
+        """How often it was sent on this link and not answered: once for each welcome."""
         self.doubtful = False
         """Whether it was sent to a broker that does not answer for it any more."""
 
@@ -85,6 +88,7 @@ class Sent:
 
     def leaves_its_broker(self) -> None:
         """Whoever had it will not tell what became of it: another one owes all of it."""
+        self.copies = 0
         self.doubtful = self.doubtful or bool(self.frames[0])
         self.frames[0] = b""
         self.owed = 0 if self.reply is None else (1 << self.tasks) - 1
@@ -105,6 +109,7 @@ class Sent:
     def to_send(self, now: float) -> list[bytes]:
         """As it goes out now. Options may say that its time ends so long after it was sent: that
         goes on while there is no broker."""
+        self.copies += 1
         if self.frames[0] and not self.lane.options:
             return self.frames
         flags = self.moved | (REPLY if self.reply is not None else 0)
