@@ -266,6 +266,17 @@ class TestTwins:
         world.named("a", "b")
         assert len(world.ready()) == 1
 
+    def test_what_was_numbered_before_that_was_known_goes_to_it_all_the_same(self) -> None:
+        world = World()
+        world.at["b"] = b"a"
+        world.dead = {"a", "b"}
+        world.named("a", "b")
+        world.send("b")
+        world.dead = set()
+        world.run()
+        assert world.ready() == "a"
+        assert world.numbers("a") == [(ROW_NUMBERS + 1, MOVED)]
+
     def test_if_one_address_is_lost_the_other_is_used_with_the_same_numbers(self) -> None:
         world = World("a")
         world.at["b"] = b"a"

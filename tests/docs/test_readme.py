@@ -22,7 +22,7 @@ def test_the_two_commands_are_those_that_ci_runs() -> None:
     for step in ("python3 -m venv .venv", ".venv/bin/pip install", "tox", ".venv/bin/tox"):
         assert step in ci
     assert "zqueue demo" in (ROOT / "tox.ini").read_text()
-    assert ci.endswith(".ci/bare-debian\n"), "which runs them as they stand in README.md"
+    assert ".ci/bare-debian" in ci, "which runs them as they stand in README.md"
 
 
 @pytest.mark.system

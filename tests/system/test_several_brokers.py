@@ -266,13 +266,16 @@ def test_dead_letters_of_all(two: list[Broker], letters: list[int], tmp_path: Pa
 
 def test_a_gateway_to_all(two: list[Broker], letters: list[int]) -> None:
     url = f"{url_of(two)},{again(two[0])}"
+    for broker in two:
+        with zqueue.Producer(broker.url) as producer:
+            producer.send("q", 1)
     with served(Gateway(url), url) as client:
         assert client.lines("/v1/queues/q", b"1\n" * 5_000).data == {"accepted": 5_000}
         for number in range(20):
             assert client.post(f"/v1/queues/other-{number}", 1).status == 202
         (queue,) = [each for each in client.get("/v1/queues").data["queues"]
                     if each["queue"] == "q"]  # fmt: skip
-        assert queue["ready"] == 5_000
+        assert queue["ready"] == 5_002
         assert len(queue["brokers"]) == 2
         assert client.post("/v1/queues/q/pause").data["paused"] is True
         assert client.get("/v1/queues/q").data["state"] == "paused"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from ..wire.link import Connected, Disconnected, LinkEvent
 from .choice import Choice
-from .connection import Connection
+from .connection import WINDOW_BATCHES, Connection
 from .sent import Postponed, Sent
 
 GRACE_S = 10.0
@@ -77,7 +77,10 @@ class Moves:
             return False
         happened = self._blocked = False
         for connection in self._connections:
-            if connection.link.is_ready or connection.instead is not None:
+            if connection.link.is_ready:
+                continue
+            if connection.instead is not None:
+                happened |= self._join(connection, connection.instead, now)
                 continue
             gone_at = self._gone_at.setdefault(connection, now + UNHEARD_S)
             if gone_at <= now:
@@ -98,6 +101,18 @@ class Moves:
             elif connection.may_lose_confirmed():
                 deadlines.append(at + GRACE_S)
         return min(deadlines, default=None)
+
+    def _join(self, connection: Connection, twin: Connection, now: float) -> bool:
+        """The broker of this address has another one, at which we know it: what was numbered here
+        before that was found out goes there."""
+        happened = False
+        for sent in connection.unconfirmed_batches():
+            if twin.unconfirmed >= WINDOW_BATCHES:
+                self._blocked = True
+                break
+            _move(sent, connection, twin, now)
+            happened = True
+        return happened
 
     def _move_all(self, connection: Connection, now: float) -> bool:
         happened = False
