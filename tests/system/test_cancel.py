@@ -84,7 +84,7 @@ def test_what_runs_is_ended_when_that_is_asked_for(app, broker, workers, record,
     future, behind = submit(app, task, "x"), None
     wait_until(lambda: stages(record, "begin"), what="it runs")
     assert not future.cancel(), "a worker has it"
-    assert not future.cancel(running=True), "it is asked to end, and that takes a moment"
+    future.cancel(running=True)  # It is asked to end: whether it has by now, nobody knows.
     with pytest.raises(CancelledError):
         future.result(LONG_S)
     assert stages(record, "cancelled") == ["x"]
