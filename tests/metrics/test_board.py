@@ -52,6 +52,16 @@ def test_json_is_the_snapshot_in_one_line(talk: Talk) -> None:
     assert [broker["state"] for broker in board.snapshot()["brokers"]] == ["ok", "waiting"]
 
 
+def test_a_key_file_is_shown_to_nobody(talk: Talk) -> None:
+    poller = Poller(
+        "tcp://h:1?key=/etc/zqueue/observe.key", Scripted(stats=talk.broker.teller.stats())
+    )
+    poller.poll()
+    board = Board([poller], Pauses())
+    assert board.urls == {"tcp://h:1": poller.url}
+    assert b"observe.key" not in board.as_json() + board.exposed(Form.TEXT)
+
+
 def test_what_is_not_ready(talk: Talk) -> None:
     assert board_of().problems(0) == ["No broker is named yet."]
     well = talk.broker.teller.stats()

@@ -51,9 +51,9 @@ def test_windows_and_brokers_take_turns(watched: Watched, poller: Poller) -> Non
         state.next_window()
         windows.append(state.window)
     assert windows == ["10", "60", "300", "10"]
-    assert (state.url, state.place, state.broker["state"]) == (watched.watch.url, (1, 2), "ok")
+    assert (state.url, state.place, state.broker["state"]) == (poller.url, (1, 2), "ok")
     state.next_broker(watched.talk.now)
-    assert (state.url, state.place, state.broker["state"]) == (other.watch.url, (2, 2), "waiting")
+    assert (state.url, state.place, state.broker["state"]) == (other.url, (2, 2), "waiting")
     state.next_broker(watched.talk.now)
     assert state.place == (1, 2)
 

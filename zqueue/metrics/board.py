@@ -46,9 +46,9 @@ class Board:
         return f"<Board of {len(self._pollers)} brokers, tick {self._ticks}>"
 
     @property
-    def urls(self) -> list[str]:
-        """The brokers' addresses."""
-        return [poller.watch.url for poller in self._pollers]
+    def urls(self) -> dict[str, str]:
+        """Where to ask each broker, by the address that is shown."""
+        return {poller.watch.url: poller.url for poller in self._pollers}
 
     def tick(self) -> None:
         """Expire what was rendered."""

@@ -58,7 +58,9 @@ class Poller:
     """Queries one broker, in a thread of its own once it is started."""
 
     def __init__(self, url: str, asker: Queries | None = None) -> None:
-        self.watch = Watch(url, monotonic())
+        self.url = url
+        """Where it asks, with the key file, which is nobody else's business."""
+        self.watch = Watch(url.partition("?key=")[0], monotonic())
         self.lock = threading.Lock()
         """Held while the watch is fed, and to be held while it is read."""
         self.polls = 0

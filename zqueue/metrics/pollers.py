@@ -61,8 +61,8 @@ class Pollers(Sequence[Poller]):
         if named is None:
             return
         urls = {address.full for address in named}
-        staying = [poller for poller in self._now if poller.watch.url in urls]
-        there = {poller.watch.url for poller in staying}
+        staying = [poller for poller in self._now if poller.url in urls]
+        there = {poller.url for poller in staying}
         joining = [Poller(address.full) for address in named if address.full not in there]
         leaving = [poller for poller in self._now if poller not in staying]
         self._now = (*staying, *joining)

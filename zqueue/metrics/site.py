@@ -205,8 +205,9 @@ class Site:
     async def _dead(self, scope: Scope) -> Answer:
         """One dead letter: ``?broker=URL&number=N``."""
         asked = parse_qs(scope["query_string"].decode("latin-1"))
-        url, number = asked.get("broker", [""])[0], asked.get("number", [""])[0]
-        if url not in self._board.urls or not re.fullmatch(r"\d{1,18}", number):
+        url = self._board.urls.get(asked.get("broker", [""])[0])
+        number = asked.get("number", [""])[0]
+        if url is None or not re.fullmatch(r"\d{1,18}", number):
             return sentence(400, "Ask for /api/dead.json?broker=URL&number=N, of a watched broker.")
         try:
             letter = await asyncio.to_thread(letter_of, url, int(number))

@@ -48,8 +48,8 @@ class State:
 
     @property
     def url(self) -> str:
-        """The address of the shown broker."""
-        return self._pollers[self._shown].watch.url
+        """Where to ask the shown broker."""
+        return self._pollers[self._shown].url
 
     @property
     def place(self) -> tuple[int, int]:
